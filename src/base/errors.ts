@@ -1,0 +1,77 @@
+/**
+ * Every coded failure of this product, in one table.
+ *
+ * `fault` says who has to act: `local` = the caller or operator (usage, configuration), `remote` = the peer on the
+ * wire, `system` = the machine (sockets, files). `retryable` = doing the same again later may succeed.
+ * docs/errors.md explains each; a test keeps both equal. Branch on `code`, never on the message.
+ */
+export const CODES = {
+  VSPC_TELNET_SUBNEG_TOO_LONG: { fault: 'remote', retryable: false },
+  VSPC_TELNET_TOO_MANY_REPLIES: { fault: 'remote', retryable: true },
+  VSPC_TELNET_ENCODE: { fault: 'local', retryable: false },
+  VSPC_VMOTION_SECRET: { fault: 'local', retryable: false },
+  VSPC_ENDPOINT_SYNTAX: { fault: 'local', retryable: false },
+  VSPC_ENDPOINT_SCHEME: { fault: 'local', retryable: false },
+  VSPC_ENDPOINT_PARAMETER: { fault: 'local', retryable: false },
+  VSPC_ENDPOINT_PORT: { fault: 'local', retryable: false },
+  VSPC_ENDPOINT_ROLE: { fault: 'local', retryable: false },
+  VSPC_TRANSPORT_LISTEN: { fault: 'system', retryable: true },
+  VSPC_TRANSPORT_DIAL: { fault: 'system', retryable: true },
+  VSPC_TRANSPORT_DIAL_TIMEOUT: { fault: 'remote', retryable: true },
+  VSPC_TLS_FILES: { fault: 'local', retryable: false },
+  VSPC_TLS_HANDSHAKE: { fault: 'remote', retryable: true },
+  VSPC_TLS_PIN_MISMATCH: { fault: 'remote', retryable: false },
+  VSPC_CONFIG_SYNTAX: { fault: 'local', retryable: false },
+  VSPC_CONFIG_INVALID: { fault: 'local', retryable: false },
+  VSPC_CONFIG_READ: { fault: 'system', retryable: true },
+  VSPC_HTTP_UNSAFE_BIND: { fault: 'local', retryable: false },
+  VSPC_PORT_NOT_FOUND: { fault: 'local', retryable: true },
+  VSPC_PORT_AMBIGUOUS: { fault: 'local', retryable: false },
+  VSPC_PORT_REMOVED: { fault: 'remote', retryable: true },
+  VSPC_CONSOLE_BUSY: { fault: 'remote', retryable: true },
+  VSPC_CONSOLE_READ_ONLY: { fault: 'local', retryable: false },
+  VSPC_CONSOLE_BAD_CONTROL: { fault: 'local', retryable: false },
+  VSPC_CONSOLE_TOO_MANY: { fault: 'remote', retryable: true },
+  VSPC_CONSOLE_STALLED: { fault: 'remote', retryable: true },
+  VSPC_BREAK_UNSUPPORTED: { fault: 'remote', retryable: false },
+  VSPC_REQUEST_INVALID: { fault: 'local', retryable: false },
+  VSPC_SERVER_STOPPING: { fault: 'system', retryable: true },
+  VSPC_SERVER_UNREACHABLE: { fault: 'system', retryable: true },
+  VSPC_CAPTURE_FORMAT: { fault: 'local', retryable: false },
+  VSPC_CAPTURE_WRITE: { fault: 'system', retryable: true },
+  VSPC_REPLAY_MISMATCH: { fault: 'remote', retryable: false },
+  VSPC_SIM_SCRIPT: { fault: 'local', retryable: false },
+  VSPC_DEMO_PEER_MISSING: { fault: 'local', retryable: false },
+} as const satisfies Record<string, { fault: 'local' | 'remote' | 'system'; retryable: boolean }>
+
+export type ErrorCode = keyof typeof CODES
+
+/** Any failure with a code of {@link CODES}. The message names the fault and, where there is one, the fix. */
+export class VspcError extends Error {
+  readonly code: ErrorCode
+
+  constructor(code: ErrorCode, message: string, options?: { cause?: unknown }) {
+    super(message, options)
+    this.name = 'VspcError'
+    this.code = code
+  }
+
+  get retryable(): boolean {
+    return CODES[this.code].retryable
+  }
+}
+
+/** Our own caller broke the protocol: a bug on this side. */
+export class LocalProtocolError extends VspcError {
+  override name = 'LocalProtocolError'
+}
+
+/** The peer broke the protocol so badly that its session has to end. */
+export class RemoteProtocolError extends VspcError {
+  override name = 'RemoteProtocolError'
+}
+
+/** The text of anything that was thrown, for a log line or a message to people. */
+export function errorMessage(thrown: unknown): string {
+  return thrown instanceof Error ? thrown.message : String(thrown)
+}

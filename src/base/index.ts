@@ -1,0 +1,8 @@
+export { ByteQueue } from './byte-queue.ts'
+export { type Clock, ManualClock, systemClock, type Timer } from './clock.ts'
+export { CODES, type ErrorCode, errorMessage, LocalProtocolError, RemoteProtocolError, VspcError } from './errors.ts'
+export { formatHex, parseHex } from './hex.ts'
+export { LIMITS, type LimitName, type Limits, limitsWith } from './limits.ts'
+export { type Logger, silentLogger } from './log.ts'
+export type { ConnectionTap, Tap, TapConnection } from './tap.ts'
+export { cleanText, nearest } from './text.ts'

@@ -1,0 +1,105 @@
+/** What the concentrator tells the outside. Plain data: safe to serialize, nothing from the wire left uncleaned. */
+
+/** `migrating`: between VMOTION-BEGIN and COMPLETE or ABORT. */
+export type PortState = 'online' | 'offline' | 'migrating'
+
+export type ConsoleMode = 'read' | 'write' | 'exclusive'
+
+/** One port as shown by `GET /api/v1/ports`. */
+export interface PortInfo {
+  /** Canonical lower-case UUID, plus `:LABEL` when labelled; `name:NAME` or `addr:ADDRESS` where no UUID is known. */
+  id: string
+  vm: {
+    /** For display only: not unique, can change. Empty while unknown. */
+    name: string
+    uuid: string | null
+    biosUuid?: string
+    /** Changes when the VM moves: never a key. */
+    locationUuid?: string
+  }
+  label: string | null
+  state: PortState
+  /** Address of the host (or relay) the current connection came from; of the last one while offline. */
+  host: string | null
+  transport: 'tcp' | 'tls' | 'unix' | null
+  direction: 'server' | 'client' | null
+  serviceURI: string | null
+  /** Attached consoles. */
+  consoles: number
+  /** Every byte the VM ever sent; the offset of the next one. */
+  bytesFromVm: number
+  bytesToVm: number
+  /** ISO 8601, of the current connection; null while offline. */
+  connectedAt: string | null
+  /** Completed vMotions. */
+  vmotions: number
+  /** Oldest offset that history still holds. */
+  historyStart: number
+  protocol: 'vmware' | 'telnet' | 'raw'
+  /** As set over COM-PORT (RFC 2217); null while the VM has not said. */
+  line: { baud: number; dataSize: number; parity: string; stopSize: string } | null
+  /** ISO 8601, of the VM's last output; null before the first. */
+  lastOutputAt: string | null
+}
+
+/** A lifecycle event; `GET /api/v1/events` sends each as one server-sent event named by `type`. */
+export type ServerEvent =
+  | { type: 'port-added' | 'port-removed' | 'port-online' | 'port-offline' | 'port-renamed'; at: string; port: PortInfo }
+  | { type: 'port-rekeyed'; at: string; port: PortInfo; previousId: string }
+  | {
+      type: 'vmotion-begin' | 'vmotion-complete' | 'vmotion-abort' | 'vmotion-timeout' | 'vmotion-refused'
+      at: string
+      port: PortInfo
+      /** Why, in words: "COMPLETE", "implicit: source gone, destination speaks", ... */
+      reason: string
+    }
+  | { type: 'console-attached' | 'console-detached'; at: string; port: PortInfo; console: ConsoleInfo }
+
+export interface ConsoleInfo {
+  id: number
+  /** Who, as far as known: an address, or a user once there is authentication. */
+  who: string
+  mode: ConsoleMode
+  attachedAt: string
+}
+
+/** Control messages to a console; the text frames of subprotocol `vspc.v1`. */
+export type ConsoleMessage =
+  /** First message. `offset` is that of the first byte that follows; `next` the live end; `start` the oldest one held. */
+  | { type: 'attached'; port: string; name: string; mode: ConsoleMode; offset: number; start: number; next: number; state: PortState; console: number }
+  /** The port's state changed; `host` where it runs now. */
+  | { type: 'state'; state: PortState; host: string | null; reason: string }
+  /** Who may write: this console's mode after a change, and the other writers. */
+  | { type: 'writer'; mode: ConsoleMode; writers: ConsoleInfo[]; reason: string }
+  /** `bytes` before `offset` are lost to this reader: history no longer holds them. */
+  | { type: 'gap'; bytes: number; offset: number }
+  /** The VM was renamed. */
+  | { type: 'renamed'; name: string; port: string }
+  | { type: 'error'; code: string; message: string }
+  | { type: 'consoles'; consoles: ConsoleInfo[] }
+  /** Last message; the transport closes after it. */
+  | { type: 'detached'; reason: string; code?: string }
+
+/** Control messages from a console. */
+export type ConsoleRequest =
+  | { type: 'mode'; mode: ConsoleMode; force?: boolean }
+  | { type: 'break' }
+  | { type: 'who' }
+
+/**
+ * The transport of a console (WebSocket, a spliced socket, a test), as the port sees it.
+ *
+ * The transport owns the connection; the port calls `close` when the console has to go, and the transport calls
+ * `Console.detach` when the peer went.
+ */
+export interface ConsoleClient {
+  /**
+   * Sends console output. `bytes` are immutable and may be kept. Returns false when the transport's buffer is past its
+   * mark: nothing more is sent until the transport calls `Console.drained`.
+   */
+  output(bytes: Uint8Array): boolean
+  notify(message: ConsoleMessage): void
+  /** Back-pressure: while paused the transport should stop reading its peer. */
+  setInputPaused(paused: boolean): void
+  close(reason: string, code?: string): void
+}
