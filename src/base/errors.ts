@@ -6,9 +6,6 @@
  * docs/errors.md explains each; a test keeps both equal. Branch on `code`, never on the message.
  */
 export const CODES = {
-  VSPC_TELNET_SUBNEG_TOO_LONG: { fault: 'remote', retryable: false },
-  VSPC_TELNET_TOO_MANY_REPLIES: { fault: 'remote', retryable: true },
-  VSPC_TELNET_ENCODE: { fault: 'local', retryable: false },
   VSPC_VMOTION_SECRET: { fault: 'local', retryable: false },
   VSPC_ENDPOINT_SYNTAX: { fault: 'local', retryable: false },
   VSPC_ENDPOINT_SCHEME: { fault: 'local', retryable: false },

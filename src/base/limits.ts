@@ -13,10 +13,10 @@ export const LIMITS = {
     why: 'longest useful suboption is a UUID or URI; the rest is discarded to IAC SE without growing memory',
   },
   maxNegotiationReplies: {
-    default: 4096,
-    min: 64,
-    max: 1 << 20,
-    why: 'RFC 1143 needs a handful; a peer that still draws replies after this many is broken or hostile',
+    default: 256,
+    min: 16,
+    max: 65_536,
+    why: 'RFC 1143 needs a handful of answers; a peer that keeps asking gets silence after this many',
   },
   // VM sessions
   firstByteMs: {

@@ -1,0 +1,40 @@
+export {
+  AO,
+  AYT,
+  BRK,
+  commandName,
+  DM,
+  DO,
+  DONT,
+  EC,
+  EL,
+  GA,
+  IAC,
+  IP,
+  NOP,
+  OPTION,
+  optionName,
+  SB,
+  SE,
+  type Verb,
+  WILL,
+  WONT,
+} from './codes.ts'
+export { type ComPortEvent, ComPortServer, type LineSettings } from './com-port.ts'
+export { Decoder, type DecoderSink, type TelnetAnomaly } from './decoder.ts'
+export { encodeCommand, encodeData, encodeNegotiation, encodeSubnegotiation } from './encoder.ts'
+export { type OptionPolicy, OptionStates, type OptionStep, type Side, TELNET_POLICY, VMWARE_POLICY } from './options.ts'
+export { Q_METHOD, type QCell, type QEvent, type QState, qStep } from './qmethod.ts'
+export { type TelnetOwner, TelnetSession } from './session.ts'
+export {
+  decodeVmMessage,
+  encodeProxyMessage,
+  PROXY_KNOWN_SUBOPTIONS,
+  type ProxyMessage,
+  SUBOPTION,
+  type SuboptionCode,
+  type SuboptionName,
+  suboptionName,
+  type VmMessage,
+  type VmwareAnomaly,
+} from './vmware/index.ts'
