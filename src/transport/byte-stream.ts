@@ -18,3 +18,9 @@ export interface ByteStream {
   readonly socket: Duplex
   readonly peer: PeerInfo
 }
+
+/**
+ * An `error` listener for the time in which a socket has no owner yet: the `close` that follows is what counts.
+ * One function for all sockets, so that it costs no closure.
+ */
+export function ignoreError(): void {}

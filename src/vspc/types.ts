@@ -42,17 +42,21 @@ export interface PortInfo {
   lastOutputAt: string | null
 }
 
-/** A lifecycle event; `GET /api/v1/events` sends each as one server-sent event named by `type`. */
+export type PortEventType = 'port-added' | 'port-removed' | 'port-online' | 'port-offline' | 'port-renamed'
+
+export type VmotionEventType =
+  | 'vmotion-begin'
+  | 'vmotion-complete'
+  | 'vmotion-abort'
+  | 'vmotion-timeout'
+  | 'vmotion-refused'
+
+/** A lifecycle event; `GET /api/v1/events` sends each as one server-sent event named by `type`. `at` is ISO 8601. */
 export type ServerEvent =
-  | { type: 'port-added' | 'port-removed' | 'port-online' | 'port-offline' | 'port-renamed'; at: string; port: PortInfo }
+  | { type: PortEventType; at: string; port: PortInfo }
   | { type: 'port-rekeyed'; at: string; port: PortInfo; previousId: string }
-  | {
-      type: 'vmotion-begin' | 'vmotion-complete' | 'vmotion-abort' | 'vmotion-timeout' | 'vmotion-refused'
-      at: string
-      port: PortInfo
-      /** Why, in words: "COMPLETE", "implicit: source gone, destination speaks", ... */
-      reason: string
-    }
+  /** `reason` in words: "VMOTION-COMPLETE", "no ABORT, but the VM runs on at its source", ... */
+  | { type: VmotionEventType; at: string; port: PortInfo; reason: string }
   | { type: 'console-attached' | 'console-detached'; at: string; port: PortInfo; console: ConsoleInfo }
 
 export interface ConsoleInfo {
@@ -66,7 +70,17 @@ export interface ConsoleInfo {
 /** Control messages to a console; the text frames of subprotocol `vspc.v1`. */
 export type ConsoleMessage =
   /** First message. `offset` is that of the first byte that follows; `next` the live end; `start` the oldest one held. */
-  | { type: 'attached'; port: string; name: string; mode: ConsoleMode; offset: number; start: number; next: number; state: PortState; console: number }
+  | {
+      type: 'attached'
+      port: string
+      name: string
+      mode: ConsoleMode
+      offset: number
+      start: number
+      next: number
+      state: PortState
+      console: number
+    }
   /** The port's state changed; `host` where it runs now. */
   | { type: 'state'; state: PortState; host: string | null; reason: string }
   /** Who may write: this console's mode after a change, and the other writers. */
@@ -75,16 +89,15 @@ export type ConsoleMessage =
   | { type: 'gap'; bytes: number; offset: number }
   /** The VM was renamed. */
   | { type: 'renamed'; name: string; port: string }
+  /** The guest began or ended a BREAK on its line. */
+  | { type: 'break'; on: boolean }
   | { type: 'error'; code: string; message: string }
   | { type: 'consoles'; consoles: ConsoleInfo[] }
   /** Last message; the transport closes after it. */
   | { type: 'detached'; reason: string; code?: string }
 
 /** Control messages from a console. */
-export type ConsoleRequest =
-  | { type: 'mode'; mode: ConsoleMode; force?: boolean }
-  | { type: 'break' }
-  | { type: 'who' }
+export type ConsoleRequest = { type: 'mode'; mode: ConsoleMode; force?: boolean } | { type: 'break' } | { type: 'who' }
 
 /**
  * The transport of a console (WebSocket, a spliced socket, a test), as the port sees it.

@@ -1,0 +1,149 @@
+import { VspcError } from '../base/index.ts'
+import type { Port } from './port.ts'
+import type { ConsoleClient, ConsoleInfo, ConsoleMode, ConsoleRequest } from './types.ts'
+
+/** Fed to a lagging console at a time; more would only sit in its socket's buffer. */
+const CATCH_UP_BYTES = 65_536
+
+/**
+ * A reader or writer attached to a port.
+ *
+ * It has no queue of its own: it is a cursor into the port's history. While its transport keeps up, live output goes
+ * straight through; when it does not, the cursor stays behind and history feeds it as it drains. So a slow console
+ * costs the memory of its transport's buffer, and hurts nobody else.
+ */
+export class Console {
+  readonly id: number
+  readonly who: string
+  readonly attachedAt: number
+  mode: ConsoleMode
+  readonly #port: Port
+  readonly #client: ConsoleClient
+  #cursor: number
+  #blocked = false
+  #inputPaused = false
+  #detached = false
+
+  /** Made by `Port.attachConsole` only. @param attachedAt wall clock, ms. */
+  constructor(
+    port: Port,
+    client: ConsoleClient,
+    init: { id: number; who: string; mode: ConsoleMode; cursor: number; attachedAt: number },
+  ) {
+    this.#port = port
+    this.#client = client
+    this.id = init.id
+    this.who = init.who
+    this.mode = init.mode
+    this.#cursor = init.cursor
+    this.attachedAt = init.attachedAt
+  }
+
+  get port(): Port {
+    return this.#port
+  }
+
+  /** Offset of the next byte this console will get. */
+  get offset(): number {
+    return this.#cursor
+  }
+
+  get detached(): boolean {
+    return this.#detached
+  }
+
+  get info(): ConsoleInfo {
+    return { id: this.id, who: this.who, mode: this.mode, attachedAt: new Date(this.attachedAt).toISOString() }
+  }
+
+  /** Live output that begins at `start`. Called by the port for every chunk. */
+  live(bytes: Uint8Array, start: number): void {
+    if (this.#blocked || this.#cursor !== start) return
+    this.#cursor = start + bytes.length
+    if (!this.#client.output(bytes)) this.#blocked = true
+  }
+
+  /** The transport has room again. */
+  drained(): void {
+    this.#blocked = false
+    this.catchUp()
+  }
+
+  /** Feeds from history until the transport is full or the live end is reached. */
+  catchUp(): void {
+    const history = this.#port.history
+    while (!this.#blocked && !this.#detached && this.#cursor < history.next) {
+      const start = history.start
+      if (this.#cursor < start) {
+        const bytes = start - this.#cursor
+        this.#cursor = start
+        this.#port.core.counters.consoleGapBytes += bytes
+        this.#client.notify({ type: 'gap', bytes, offset: start })
+        continue
+      }
+      const piece = history.read(this.#cursor, CATCH_UP_BYTES)
+      if (piece === null) return
+      this.#cursor += piece.length
+      if (!this.#client.output(piece)) this.#blocked = true
+    }
+  }
+
+  /** Input from the transport; the caller keeps `bytes`. In read mode it is refused, not silently dropped. */
+  write(bytes: Uint8Array): void {
+    if (this.#detached) return
+    if (this.mode === 'read') {
+      this.#client.notify({
+        type: 'error',
+        code: 'VSPC_CONSOLE_READ_ONLY',
+        message: 'this console is attached for reading; its input was discarded. Ask for mode "write" first',
+      })
+      return
+    }
+    this.#port.input(bytes)
+  }
+
+  /** A control request. Failures are told to this console, never thrown. */
+  request(request: ConsoleRequest): void {
+    if (this.#detached) return
+    try {
+      if (request.type === 'mode') this.#port.setConsoleMode(this, request.mode, request.force ?? false)
+      else if (request.type === 'break') this.#sendBreak()
+      else this.#client.notify({ type: 'consoles', consoles: this.#port.consoles.map((other) => other.info) })
+    } catch (error) {
+      if (!(error instanceof VspcError)) throw error
+      this.#client.notify({ type: 'error', code: error.code, message: error.message })
+    }
+  }
+
+  #sendBreak(): void {
+    if (this.mode === 'read') {
+      throw new VspcError('VSPC_CONSOLE_READ_ONLY', 'a console attached for reading cannot send a break')
+    }
+    this.#port.sendBreak()
+  }
+
+  notify(message: Parameters<ConsoleClient['notify']>[0]): void {
+    if (!this.#detached) this.#client.notify(message)
+  }
+
+  setInputPaused(paused: boolean): void {
+    if (this.#inputPaused === paused || this.#detached) return
+    this.#inputPaused = paused
+    this.#client.setInputPaused(paused)
+  }
+
+  /** The transport is gone, or wants to go. */
+  detach(): void {
+    if (this.#detached) return
+    this.#detached = true
+    this.#port.removeConsole(this)
+  }
+
+  /** The port ends the console: says why, then has the transport closed. */
+  close(reason: string, code?: string): void {
+    if (this.#detached) return
+    this.#client.notify(code === undefined ? { type: 'detached', reason } : { type: 'detached', reason, code })
+    this.detach()
+    this.#client.close(reason, code)
+  }
+}

@@ -1,0 +1,65 @@
+import type { Clock, Limits, Logger, Tap } from '../base/index.ts'
+import type { CookieTable, RandomBytes } from '../vmotion/index.ts'
+import type { WriterPolicy } from './access.ts'
+import type { Port } from './port.ts'
+import type { PortTable } from './port-table.ts'
+import type { ServerEvent } from './types.ts'
+import type { VmSession } from './vm-session.ts'
+
+/** Plain counters, read by metrics; all of them only grow. */
+export class Counters {
+  connectionsAccepted = 0
+  connectionsRefused = 0
+  connectionsClosed = 0
+  negotiationTimeouts = 0
+  notVmwarePeers = 0
+  wontProxy = 0
+  unknownPeers = 0
+  tlsFailures = 0
+  listenerProblems = 0
+  dialFailures = 0
+  takeovers = 0
+  bytesFromVm = 0
+  bytesToVm = 0
+  consoleBytes = 0
+  consoleGapBytes = 0
+  preAttachBytesDropped = 0
+  telnetAnomalies = 0
+  suboptionAnomalies = 0
+  unknownSuboptions = 0
+  vmotionsBegun = 0
+  vmotionsCompleted = 0
+  vmotionsImplicit = 0
+  vmotionsAborted = 0
+  vmotionsRefused = 0
+  vmotionsTimedOut = 0
+  consolesAttached = 0
+  consolesRefused = 0
+  internalErrors = 0
+}
+
+/** What ports and sessions share: one object per server, made by `Server`. */
+export interface Core {
+  readonly limits: Limits
+  readonly clock: Clock
+  readonly log: Logger
+  readonly random: RandomBytes
+  readonly tap: Tap | null
+  readonly cookies: CookieTable<Port>
+  readonly table: PortTable
+  readonly counters: Counters
+  /** serviceURI names we answer to; none = any. */
+  readonly serviceUris: readonly string[]
+  readonly writers: WriterPolicy
+  /** True from `stop()` on: no new vMotion is granted. */
+  readonly stopping: boolean
+  /** BEGIN to GOAHEAD or NOTNOW, ms. */
+  observeGoahead(ms: number): void
+  /** `make` is only called when somebody listens. */
+  emit(make: (at: string) => ServerEvent): void
+  /** Two connections live under one id: gives the older one a port of its own. */
+  park(port: Port, session: VmSession): void
+  /** A port of direction "client" came online: dials its serviceURI if the allow-list names it. */
+  cameOnline(port: Port): void
+  sessionClosed(session: VmSession): void
+}

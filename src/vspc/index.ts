@@ -1,0 +1,20 @@
+export type { WriterPolicy } from './access.ts'
+export type { Console } from './console.ts'
+export type { Counters } from './core.ts'
+export { type History, MemoryHistory } from './history.ts'
+export { canonicalUuid } from './identity.ts'
+export type { Port } from './port.ts'
+export type { PortTable } from './port-table.ts'
+export { Server, type ServerOptions } from './server.ts'
+export type {
+  ConsoleClient,
+  ConsoleInfo,
+  ConsoleMessage,
+  ConsoleMode,
+  ConsoleRequest,
+  PortEventType,
+  PortInfo,
+  PortState,
+  ServerEvent,
+  VmotionEventType,
+} from './types.ts'

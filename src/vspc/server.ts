@@ -1,0 +1,279 @@
+import { type Clock, type Limits, type Logger, type Tap, type Timer, VspcError } from '../base/index.ts'
+import {
+  type ByteStream,
+  type Endpoint,
+  type EndpointPattern,
+  formatEndpoint,
+  formatHostPort,
+  type Listening,
+  type ListenProblem,
+  listen,
+} from '../transport/index.ts'
+import { CookieTable, type RandomBytes } from '../vmotion/index.ts'
+import type { WriterPolicy } from './access.ts'
+import { type Core, Counters } from './core.ts'
+import { Dialler } from './dialler.ts'
+import { OutwardDials } from './outward.ts'
+import type { Port } from './port.ts'
+import { PortTable } from './port-table.ts'
+import type { ServerEvent } from './types.ts'
+import { type VmEntry, VmSession } from './vm-session.ts'
+
+/** Offline ports are looked over this often for those past `portRetentionMs`. */
+const SWEEP_MS = 60_000
+/** The same complaint is logged once per this time. */
+const REPEAT_LOG_MS = 60_000
+
+export interface ServerOptions {
+  /** Endpoints with `vm` parameters: where hosts dial us. */
+  readonly listen: readonly Endpoint[]
+  /** Endpoints with `vm` parameters: serial ports in server mode, which we dial. */
+  readonly dial: readonly Endpoint[]
+  readonly serviceUris: readonly string[]
+  readonly allowDial: readonly EndpointPattern[]
+  readonly writers: WriterPolicy
+  readonly limits: Limits
+  readonly clock: Clock
+  readonly log: Logger
+  /** Cryptographically secure: vMotion secrets come from it. */
+  readonly random: RandomBytes
+  readonly tap?: Tap
+  readonly observeGoahead?: (ms: number) => void
+}
+
+/** The concentrator without its operator side: VM listeners, ports, consoles. */
+export class Server implements Core {
+  readonly limits: Limits
+  readonly clock: Clock
+  readonly log: Logger
+  readonly random: RandomBytes
+  readonly tap: Tap | null
+  readonly cookies: CookieTable<Port>
+  readonly table: PortTable
+  readonly counters = new Counters()
+  readonly serviceUris: readonly string[]
+  readonly writers: WriterPolicy
+  readonly observeGoahead: (ms: number) => void
+  stopping = false
+  readonly #options: ServerOptions
+  readonly #listening: Listening[] = []
+  readonly #sessions = new Set<VmSession>()
+  readonly #diallers = new Map<VmEntry, Dialler>()
+  readonly #outward: OutwardDials
+  readonly #subscribers = new Set<(event: ServerEvent) => void>()
+  readonly #said = new Map<string, number>()
+  #sweep: Timer | null = null
+
+  constructor(options: ServerOptions) {
+    this.#options = options
+    this.limits = options.limits
+    this.clock = options.clock
+    this.log = options.log
+    this.random = options.random
+    this.tap = options.tap ?? null
+    this.serviceUris = options.serviceUris
+    this.writers = options.writers
+    this.observeGoahead = options.observeGoahead ?? (() => {})
+    this.cookies = new CookieTable(options.random)
+    this.table = new PortTable(this)
+    this.#outward = new OutwardDials(this, options.allowDial)
+  }
+
+  /** Endpoints really listened on, with the ports the system chose. */
+  get listening(): readonly Endpoint[] {
+    return this.#listening.map((one) => one.endpoint)
+  }
+
+  /** VM connections open now. */
+  get connections(): number {
+    return this.#sessions.size
+  }
+
+  /** Opens every listener, or none: a failure closes those already open. @throws VspcError VSPC_TRANSPORT_LISTEN, VSPC_TLS_FILES. */
+  async start(): Promise<void> {
+    try {
+      for (const endpoint of this.#options.listen) await this.#open(endpoint)
+    } catch (error) {
+      await Promise.all(this.#listening.splice(0).map((one) => one.close()))
+      throw error
+    }
+    for (const endpoint of this.#options.dial) this.#dial(endpoint)
+    this.#scheduleSweep()
+  }
+
+  /** Calls `subscriber` with every event from now on; the returned function ends that. It must not throw. */
+  subscribe(subscriber: (event: ServerEvent) => void): () => void {
+    this.#subscribers.add(subscriber)
+    return () => this.#subscribers.delete(subscriber)
+  }
+
+  /** Forgets an offline port and its history. @returns false while it is not offline. */
+  forget(port: Port): boolean {
+    if (port.state !== 'offline') return false
+    this.#remove(port, 'the port was removed')
+    return true
+  }
+
+  /**
+   * Stops: no new connection, vMotions answered NOTNOW, consoles told and closed, VM connections ended; what has not
+   * flushed after `drainMs` is reset.
+   */
+  async stop(): Promise<void> {
+    if (this.stopping) return
+    this.stopping = true
+    this.#sweep?.cancel()
+    for (const dialler of this.#diallers.values()) dialler.stop()
+    this.#outward.stop()
+    await Promise.all(this.#listening.splice(0).map((one) => one.close()))
+    for (const port of this.table) {
+      for (const console of port.consoles) console.close('the server is stopping', 'VSPC_SERVER_STOPPING')
+    }
+    for (const session of this.#sessions) session.end()
+    await this.#untilClosed()
+    for (const port of this.table) port.disarm()
+  }
+
+  #untilClosed(): Promise<void> {
+    if (this.#sessions.size === 0) return Promise.resolve()
+    return new Promise((resolve) => {
+      const timer = this.clock.after(this.limits.drainMs, () => {
+        for (const session of this.#sessions) session.abort()
+      })
+      this.#allClosed = () => {
+        timer.cancel()
+        resolve()
+      }
+    })
+  }
+
+  #allClosed: (() => void) | null = null
+
+  // Core
+
+  emit(make: (at: string) => ServerEvent): void {
+    if (this.#subscribers.size === 0) return
+    const event = make(new Date(this.clock.wall()).toISOString())
+    for (const subscriber of this.#subscribers) subscriber(event)
+  }
+
+  park(port: Port, session: VmSession): void {
+    const parked = this.table.park(port, session)
+    if (this.#sayAgain(`park ${port.id}`)) {
+      this.log.warn(
+        { port: port.id, parked: parked.id },
+        'two connections send under one port id: two serial ports share a serviceURI. Give each its own, such as "vSPC.py?port=com1"',
+      )
+    }
+  }
+
+  cameOnline(port: Port): void {
+    this.#outward.consider(port)
+  }
+
+  sessionClosed(session: VmSession): void {
+    this.#sessions.delete(session)
+    this.#diallers.get(session.entry)?.lost()
+    if (this.stopping && this.#sessions.size === 0) this.#allClosed?.()
+  }
+
+  // Connections
+
+  async #open(endpoint: Endpoint): Promise<void> {
+    const entry = entryOf(endpoint, null)
+    const listening = await listen(
+      endpoint,
+      {
+        stream: (stream) => this.#accept(entry, stream),
+        problem: (problem) => this.#problem(entry, problem),
+      },
+      { limits: this.limits, clock: this.clock },
+    )
+    this.#listening.push(listening)
+    this.log.info({ endpoint: formatEndpoint(listening.endpoint) }, 'listening for VMs')
+  }
+
+  #accept(entry: VmEntry, stream: ByteStream): void {
+    if (this.stopping || this.#sessions.size >= this.limits.maxConnections) {
+      this.counters.connectionsRefused++
+      if (!this.stopping && this.#sayAgain('maxConnections')) {
+        this.log.error(
+          { connections: this.#sessions.size },
+          'limit "maxConnections" reached: new VM connections are refused',
+        )
+      }
+      stream.socket.on('error', () => {})
+      stream.socket.destroy()
+      return
+    }
+    this.counters.connectionsAccepted++
+    const session = new VmSession(this, entry, stream)
+    this.#sessions.add(session)
+    session.start()
+  }
+
+  #problem(entry: VmEntry, problem: ListenProblem): void {
+    if (problem.kind === 'handshake') this.counters.tlsFailures++
+    else this.counters.listenerProblems++
+    const what = `${problem.kind} ${problem.error.code} ${problem.peer?.address ?? ''}`
+    if (!this.#sayAgain(what)) return
+    this.log.warn(
+      {
+        listener: entry.uri,
+        peer: problem.peer?.display ?? null,
+        code: problem.error.code,
+        reason: problem.error.message,
+      },
+      `listener: ${problem.kind}`,
+    )
+  }
+
+  #dial(endpoint: Endpoint): void {
+    const address = 'host' in endpoint ? formatHostPort(endpoint.host, endpoint.tcpPort) : null
+    const entry = entryOf(endpoint, address)
+    const dialler = new Dialler(this, endpoint, (stream) => this.#accept(entry, stream))
+    this.#diallers.set(entry, dialler)
+    dialler.start()
+  }
+
+  // Housekeeping
+
+  #scheduleSweep(): void {
+    this.#sweep = this.clock.after(SWEEP_MS, () => {
+      const before = this.clock.now() - this.limits.portRetentionMs
+      for (const port of this.table) {
+        if (port.state === 'offline' && port.consoles.length === 0 && port.offlineSince < before) {
+          this.#remove(port, 'offline for longer than "portRetentionMs"')
+        }
+      }
+      for (const [key, at] of this.#said) if (this.clock.now() - at > REPEAT_LOG_MS) this.#said.delete(key)
+      this.#scheduleSweep()
+    })
+  }
+
+  #remove(port: Port, reason: string): void {
+    this.table.remove(port)
+    this.#outward.forget(port)
+    port.dispose(reason)
+    this.log.info({ port: port.id, reason }, 'port removed')
+    port.emitPort('port-removed')
+  }
+
+  /** False while the same thing was said within the last minute. Bounded: keys are swept, and few. */
+  #sayAgain(key: string): boolean {
+    const now = this.clock.now()
+    const last = this.#said.get(key)
+    if (last !== undefined && now - last < REPEAT_LOG_MS) return false
+    if (this.#said.size > 1000) this.#said.clear()
+    this.#said.set(key, now)
+    return true
+  }
+}
+
+/** @param address stands for peers of this entry; null = each has its own. */
+function entryOf(endpoint: Endpoint, address: string | null): VmEntry {
+  if (endpoint.vm === null) {
+    throw new VspcError('VSPC_ENDPOINT_ROLE', `endpoint "${formatEndpoint(endpoint)}" was not parsed for VMs`)
+  }
+  const { protocol, name, label } = endpoint.vm
+  return { uri: formatEndpoint(endpoint), protocol, name, label, address }
+}

@@ -1,0 +1,356 @@
+/**
+ * One connection from an ESXi host (or a plain serial line): the socket, its Telnet session, and the role it plays for
+ * a port. What the two sides say in option 232 is in `dialogue.ts`.
+ *
+ * There may be 20,000 of these: listeners are shared functions that find the session through the socket, there is one
+ * timer slot, and what is only needed until the port is known is let go then.
+ */
+import type { Duplex } from 'node:stream'
+import { ByteQueue, type ConnectionTap, errorMessage, type Timer } from '../base/index.ts'
+import {
+  BRK,
+  encodeProxyMessage,
+  OPTION,
+  type ProxyMessage,
+  type Side,
+  TELNET_POLICY,
+  type TelnetAnomaly,
+  type TelnetOwner,
+  TelnetSession,
+  VMWARE_POLICY,
+} from '../telnet/index.ts'
+import type { ByteStream, PeerInfo } from '../transport/index.ts'
+import { ComPortLine } from './com-port-line.ts'
+import type { Core } from './core.ts'
+import { Dialogue } from './dialogue.ts'
+import type { Port } from './port.ts'
+
+/** How a listener or dialler was configured. */
+export interface VmEntry {
+  /** The endpoint's URI, for logs and captures. */
+  readonly uri: string
+  readonly protocol: 'vmware' | 'telnet' | 'raw'
+  /** Identity of streams that carry none. */
+  readonly name: string | null
+  readonly label: string | null
+  /** Stands for the peer where it has no better identity; null = the peer's address. */
+  readonly address: string | null
+}
+
+/**
+ * `opening`: not yet a port's. `source`, `destination`: as in the handover. `retired`: was the source, delivers its last
+ * bytes. `refused`: kept open, its data discarded.
+ */
+export type SessionRole = 'opening' | 'source' | 'destination' | 'retired' | 'refused' | 'closed'
+
+const SESSION = Symbol('vspc.session')
+type SessionSocket = Duplex & { [SESSION]?: VmSession }
+
+export class VmSession implements TelnetOwner {
+  readonly core: Core
+  readonly entry: VmEntry
+  readonly peer: PeerInfo
+  /** Wall clock, ms. */
+  readonly connectedAt: number
+  role: SessionRole = 'opening'
+  port: Port | null = null
+  /** Monotonic ms; 0 = was never superseded. */
+  supersededAt = 0
+  /** The peer has said FIN, or the socket is closed: no more input from it. */
+  ended = false
+  readonly #telnet: TelnetSession | null
+  readonly #dialogue: Dialogue | null
+  #socket: SessionSocket | null
+  #tap: ConnectionTap | null
+  #timer: Timer | null = null
+  #early: ByteQueue | null = null
+  #line: ComPortLine | null = null
+
+  /** Takes over `stream`: the session closes it. `entry` says what is spoken on it. */
+  constructor(core: Core, entry: VmEntry, stream: ByteStream) {
+    this.core = core
+    this.entry = entry
+    this.peer = stream.peer
+    this.connectedAt = core.clock.wall()
+    this.#socket = stream.socket
+    this.#tap = core.tap?.open({ peer: stream.peer.display, endpoint: entry.uri }) ?? null
+    this.#telnet =
+      entry.protocol === 'raw'
+        ? null
+        : new TelnetSession(this, entry.protocol === 'vmware' ? VMWARE_POLICY : TELNET_POLICY, core.limits)
+    this.#dialogue = entry.protocol === 'vmware' ? new Dialogue(this) : null
+    const socket: SessionSocket = stream.socket
+    socket[SESSION] = this
+    socket.on('data', onData).on('end', onEnd).on('close', onClose).on('error', onError).on('drain', onDrain)
+  }
+
+  get protocol(): VmEntry['protocol'] {
+    return this.entry.protocol
+  }
+
+  /** The VM's host took option 232 and may be sent its suboptions. */
+  get isVmware(): boolean {
+    return this.#telnet?.options.isOn('them', OPTION.VMWARE_TELNET_EXT) ?? false
+  }
+
+  /** Sends the opening offers, or, where nothing is negotiated, attaches at once. */
+  start(): void {
+    this.#telnet?.start()
+    if (this.#dialogue !== null) this.#dialogue.start()
+    else
+      this.core.table.attach(
+        this,
+        { vcUuid: null, biosUuid: null, locationUuid: null, name: this.entry.name ?? '' },
+        null,
+      )
+  }
+
+  // What the port asks of its connection
+
+  /** The socket takes more input now. */
+  get writable(): boolean {
+    const socket = this.#socket
+    return socket !== null && !socket.writableNeedDrain && socket.writable && !(this.#line?.suspended ?? false)
+  }
+
+  /** Everything handed to the socket was taken by the kernel (up to its own 16 KiB mark). */
+  get drained(): boolean {
+    return !(this.#socket?.writableNeedDrain ?? false)
+  }
+
+  /** Serial data for the VM; encoded here. The caller keeps `bytes`. */
+  sendInput(bytes: Uint8Array): void {
+    if (this.#telnet !== null) this.#telnet.sendData(bytes)
+    else this.#write(bytes)
+  }
+
+  send(message: ProxyMessage): void {
+    if (!this.isVmware) return
+    this.#telnet?.sendSubnegotiation(OPTION.VMWARE_TELNET_EXT, encodeProxyMessage(message))
+  }
+
+  /** @throws VspcError VSPC_BREAK_UNSUPPORTED on a raw stream. */
+  sendBreak(): void {
+    const notification = this.#comPort().breakNotification()
+    if (notification !== null) this.#telnet?.sendSubnegotiation(OPTION.COM_PORT, notification)
+    else this.#telnet?.sendCommand(BRK)
+  }
+
+  /** This connection runs the port now. */
+  becomeSource(): void {
+    this.role = 'source'
+    this.disarm()
+  }
+
+  /** This connection is no longer the port's: what it has sent still counts, then it is closed. */
+  retire(why: 'moved' | 'superseded'): void {
+    if (this.role === 'closed') return
+    this.role = 'retired'
+    if (why === 'superseded') this.supersededAt = this.core.clock.now()
+    if (this.ended) this.end()
+    else this.arm(why === 'moved' ? this.core.limits.retireMs : this.core.limits.takeoverGraceMs, () => this.end())
+  }
+
+  // What the dialogue asks of its session
+
+  /** One timer at a time: arming replaces. */
+  arm(ms: number, run: () => void): void {
+    this.#timer?.cancel()
+    this.#timer = this.core.clock.after(ms, run)
+  }
+
+  disarm(): void {
+    this.#timer?.cancel()
+    this.#timer = null
+  }
+
+  /** The port is known: what came before it is delivered. */
+  attached(port: Port): void {
+    this.port = port
+    this.role = 'source'
+    this.supersededAt = 0
+    this.disarm()
+    port.attachSession(this)
+    this.#flushEarly(port)
+  }
+
+  /** VMOTION-PEER was accepted. */
+  becameDestination(port: Port): void {
+    this.port = port
+    this.role = 'destination'
+    this.disarm()
+    this.#flushEarly(port)
+  }
+
+  /** Keeps the connection, discards its data, closes it after `lingerMs`. */
+  refuse(lingerMs: number): void {
+    this.role = 'refused'
+    this.#early = null
+    this.arm(lingerMs, () => this.end())
+  }
+
+  /** Tells a person who found the wrong door, then closes. */
+  explain(text: string): void {
+    this.role = 'refused'
+    this.#early = null
+    this.#write(new TextEncoder().encode(text))
+    this.end()
+  }
+
+  #flushEarly(port: Port): void {
+    const early = this.#early
+    this.#early = null
+    if (early === null) return
+    for (let piece = early.shift(); piece !== null; piece = early.shift()) port.output(this, piece)
+  }
+
+  // TelnetOwner
+
+  telnetData(bytes: Uint8Array): void {
+    if (this.port !== null && this.role !== 'refused') {
+      this.port.output(this, bytes)
+      return
+    }
+    if (this.role !== 'opening') return
+    this.#early ??= new ByteQueue(this.core.limits.preAttachBytes)
+    if (this.#early.full) {
+      if (this.core.counters.preAttachBytesDropped === 0) {
+        this.core.log.warn(
+          { peer: this.peer.display },
+          'serial data before the port is known exceed "preAttachBytes"; the rest is dropped',
+        )
+      }
+      this.core.counters.preAttachBytesDropped += bytes.length
+    } else {
+      this.#early.push(bytes)
+    }
+  }
+
+  telnetOption(side: Side, option: number, change: 'on' | 'off' | 'refused'): void {
+    if (side === 'them' && option === OPTION.VMWARE_TELNET_EXT) this.#dialogue?.optionChanged(change)
+  }
+
+  telnetSubnegotiation(option: number, payload: Uint8Array): void {
+    if (option === OPTION.VMWARE_TELNET_EXT) this.#dialogue?.receive(payload)
+    else if (option === OPTION.COM_PORT) {
+      const answer = this.#comPort().receive(payload)
+      if (answer !== null) this.#telnet?.sendSubnegotiation(OPTION.COM_PORT, answer)
+    }
+  }
+
+  telnetCommand(code: number): void {
+    if (code === BRK) this.port?.tellConsoles({ type: 'break', on: true })
+  }
+
+  telnetAnomaly(kind: TelnetAnomaly, offset: number): void {
+    this.core.counters.telnetAnomalies++
+    this.core.log.debug({ peer: this.peer.display, kind, offset }, 'Telnet anomaly')
+  }
+
+  telnetSend(bytes: Uint8Array): void {
+    this.#write(bytes)
+  }
+
+  #comPort(): ComPortLine {
+    this.#line ??= new ComPortLine(this)
+    return this.#line
+  }
+
+  // Socket
+
+  receive(chunk: Uint8Array): void {
+    this.#tap?.fromVm(chunk)
+    try {
+      if (this.#telnet !== null) this.#telnet.receive(chunk)
+      else this.telnetData(chunk)
+    } catch (error) {
+      // A bug of ours must cost one connection, not the process.
+      this.core.counters.internalErrors++
+      this.core.log.error({ peer: this.peer.display, error: stackOf(error) }, 'internal error; connection dropped')
+      this.abort()
+    }
+  }
+
+  /** The peer said FIN. */
+  receiveEnd(): void {
+    this.#finish()
+    this.end()
+  }
+
+  socketClosed(): void {
+    this.#finish()
+    if (this.role === 'closed') return
+    this.role = 'closed'
+    this.disarm()
+    this.#tap?.close()
+    this.#tap = null
+    this.#socket = null
+    this.core.counters.connectionsClosed++
+    this.core.sessionClosed(this)
+  }
+
+  socketFailed(error: Error): void {
+    this.core.log.debug({ peer: this.peer.display, error: error.message }, 'connection failed')
+  }
+
+  socketDrained(): void {
+    this.port?.sessionDrained(this)
+  }
+
+  #finish(): void {
+    if (this.ended) return
+    this.ended = true
+    this.port?.sessionClosed(this)
+  }
+
+  /** Sends what is queued, then FIN; a peer that does not answer it is reset after `closeMs`. */
+  end(): void {
+    const socket = this.#socket
+    if (socket === null || socket.destroyed) return
+    if (socket.writable) socket.end()
+    this.arm(this.core.limits.closeMs, () => this.abort())
+  }
+
+  /** As {@link end}, for a reason worth a log line. */
+  close(reason: string): void {
+    this.core.log.info({ peer: this.peer.display, reason }, 'connection closed')
+    this.role = this.role === 'closed' ? 'closed' : 'refused'
+    this.end()
+  }
+
+  /** At once: what is queued is lost. */
+  abort(): void {
+    this.#socket?.destroy()
+  }
+
+  #write(bytes: Uint8Array): void {
+    const socket = this.#socket
+    if (socket === null || !socket.writable) return
+    this.#tap?.toVm(bytes)
+    socket.write(bytes)
+  }
+}
+
+function onData(this: SessionSocket, chunk: Uint8Array): void {
+  this[SESSION]?.receive(chunk)
+}
+
+function onEnd(this: SessionSocket): void {
+  this[SESSION]?.receiveEnd()
+}
+
+function onClose(this: SessionSocket): void {
+  this[SESSION]?.socketClosed()
+}
+
+function onError(this: SessionSocket, error: Error): void {
+  this[SESSION]?.socketFailed(error)
+}
+
+function onDrain(this: SessionSocket): void {
+  this[SESSION]?.socketDrained()
+}
+
+function stackOf(error: unknown): string {
+  return error instanceof Error ? (error.stack ?? error.message) : errorMessage(error)
+}
