@@ -4,24 +4,28 @@
  * Output goes connection -> history -> consoles, at once and without a queue. Input goes consoles -> one bounded queue
  * -> connection; a vMotion only stops that queue from being pumped, so what was accepted is neither lost nor doubled.
  * Who owns the port is decided by the handover table alone; this file performs what it says.
+ *
+ * An idle port is one small object: consoles, queues and timers exist only while they are needed.
  */
-import { ByteQueue, errorMessage, type Timer, VspcError } from '../base/index.ts'
+import { errorMessage, type Timer, VspcError } from '../base/index.ts'
 import type { LineSettings } from '../telnet/index.ts'
 import { type Cookie, drawSecret, Handover, type HandoverOwner, type HandoverReport } from '../vmotion/index.ts'
-import { decideMode } from './access.ts'
-import { Console } from './console.ts'
+import type { Console } from './console.ts'
 import type { Core } from './core.ts'
 import { type History, MemoryHistory } from './history.ts'
 import { portId, type VmIdentity } from './identity.ts'
+import { type AttachOptions, PortConsoles } from './port-consoles.ts'
 import { portInfo } from './port-info.ts'
-import type { ConsoleClient, ConsoleMessage, ConsoleMode, PortEventType, PortState, VmotionEventType } from './types.ts'
+import { InputQueue } from './port-input.ts'
+import { DestinationOutput } from './port-output.ts'
+import { reportHandover } from './port-reports.ts'
+import type { ConsoleClient, ConsoleMessage, ConsoleMode, PortEventType, PortState } from './types.ts'
 import type { VmSession } from './vm-session.ts'
 
 /** Data on a superseded connection this long after it was superseded prove a second port, not a late segment. */
 const SECOND_PORT_AFTER_MS = 100
 
 const NO_CONSOLES: readonly Console[] = []
-let lastConsoleId = 0
 
 export class Port implements HandoverOwner<VmSession> {
   readonly core: Core
@@ -36,23 +40,20 @@ export class Port implements HandoverOwner<VmSession> {
   serviceURI: string | null = null
   direction: 'server' | 'client' | null = null
   line: LineSettings | null = null
-  consoles: readonly Console[] = NO_CONSOLES
   bytesToVm = 0
   vmotions = 0
   /** Wall clock, ms; 0 = never. */
   lastOutputAt = 0
+  /** Monotonic, ms. */
   offlineSince = 0
   /** The last connection: what `vspc ports` shows while offline. */
   lastSession: VmSession | null = null
   #held = false
-  #input: ByteQueue | null = null
-  #inputFull = false
-  #destinationOutput: ByteQueue | null = null
-  /** After COMPLETE: the old source whose last bytes go before the new one's first. */
-  #tailOf: VmSession | null = null
+  #consoles: PortConsoles | null = null
+  #input: InputQueue | null = null
+  #destinationOutput: DestinationOutput<VmSession> | null = null
   #drainTimer: Timer | null = null
   #orphanTimer: Timer | null = null
-  #tailTimer: Timer | null = null
   #beganAt = 0
   #goaheadAt = 0
 
@@ -85,7 +86,7 @@ export class Port implements HandoverOwner<VmSession> {
   /** A connection that introduced itself as this port. The newest wins. */
   attachSession(session: VmSession): void {
     if (this.handover.source !== null) this.core.counters.takeovers++
-    if (this.#tailOf !== null) this.#flushDestinationOutput()
+    this.#flushTail()
     this.lastSession = session
     this.handover.attach(session)
     this.core.cameOnline(this)
@@ -94,14 +95,14 @@ export class Port implements HandoverOwner<VmSession> {
   /** VMOTION-BEGIN on `session`. Always answered: whatever fails in here ends in NOTNOW. */
   begin(session: VmSession, sequence: Uint8Array): void {
     this.#beganAt = this.core.clock.now()
-    if (this.#tailOf !== null) this.#flushDestinationOutput()
+    this.#flushTail()
     const grantable = !this.core.stopping && sequence.length <= this.core.limits.maxSequenceBytes
     if (!this.handover.begin(session, sequence, grantable)) session.send({ kind: 'VMOTION-NOTNOW', sequence })
   }
 
   /** A connection is gone, or has said FIN. */
   sessionClosed(session: VmSession): void {
-    if (this.#tailOf === session) this.#flushDestinationOutput()
+    if (this.#destinationOutput?.tailOf === session) this.#flushTail()
     this.handover.closed(session)
   }
 
@@ -152,12 +153,14 @@ export class Port implements HandoverOwner<VmSession> {
       if (handover.state === 'HELD') {
         handover.sourceData(this.core.clock.now() - this.#goaheadAt > this.core.limits.resumeAfterMs)
       }
-      if (this.#tailOf === null) this.#deliver(bytes)
-      else this.#holdOutput(bytes)
+      const waiting = this.#destinationOutput
+      if (waiting === null || waiting.tailOf === null) this.#deliver(bytes)
+      else if (waiting.push(bytes)) this.#flushTail()
     } else if (session === handover.destination) {
-      const queued = (this.#destinationOutput?.byteLength ?? 0) + bytes.length
-      this.#holdOutput(bytes)
-      handover.destinationData(queued > this.core.limits.destinationOutputBytes)
+      this.#destinationOutput ??= new DestinationOutput(this.core.limits.destinationOutputBytes, (held) =>
+        this.#deliver(held),
+      )
+      handover.destinationData(this.#destinationOutput.push(bytes))
     } else {
       // Superseded or moved away: what it has sent before is still output. Much later it is another port.
       const since = session.supersededAt
@@ -172,24 +175,17 @@ export class Port implements HandoverOwner<VmSession> {
     history.append(bytes)
     this.lastOutputAt = this.core.clock.wall()
     this.core.counters.bytesFromVm += bytes.length
-    const consoles = this.consoles
+    if (this.#consoles === null) return
+    const consoles = this.#consoles.list
     for (let i = 0; i < consoles.length; i++) (consoles[i] as Console).live(bytes, start)
   }
 
-  #holdOutput(bytes: Uint8Array): void {
-    this.#destinationOutput ??= new ByteQueue(this.core.limits.destinationOutputBytes)
-    this.#destinationOutput.push(bytes)
-    if (this.#tailOf !== null && this.#destinationOutput.full) this.#flushDestinationOutput()
-  }
-
-  #flushDestinationOutput(): void {
-    this.#tailOf = null
-    this.#tailTimer?.cancel()
-    this.#tailTimer = null
-    const queue = this.#destinationOutput
+  /** After COMPLETE: the old source has ended, or waited long enough for; the new one's first bytes follow. */
+  #flushTail(): void {
+    const waiting = this.#destinationOutput
+    if (waiting === null || waiting.tailOf === null) return
     this.#destinationOutput = null
-    if (queue === null) return
-    for (let piece = queue.shift(); piece !== null; piece = queue.shift()) this.#deliver(piece)
+    waiting.flush()
   }
 
   // Input: consoles to VM
@@ -197,24 +193,15 @@ export class Port implements HandoverOwner<VmSession> {
   /** Bytes for the VM; the caller keeps them. Never dropped: when the queue is full, consoles are paused. */
   input(bytes: Uint8Array): void {
     const source = this.handover.source
-    const queued = this.#input?.byteLength ?? 0
-    if (
-      !this.#held &&
-      source !== null &&
-      queued === 0 &&
-      source.writable &&
-      bytes.length <= this.core.limits.vmSocketBytes
-    ) {
+    const direct =
+      !this.#held && this.#input === null && source?.writable && bytes.length <= this.core.limits.vmSocketBytes
+    if (direct) {
       this.#send(source, bytes)
       return
     }
-    this.#input ??= new ByteQueue(this.core.limits.inputBytes, this.core.limits.inputPieces)
-    this.#input.push(bytes)
+    this.#input ??= new InputQueue(this.core.limits)
+    if (this.#input.push(bytes)) this.#consoles?.setInputPaused(true)
     this.pump()
-    if (this.#input?.full && !this.#inputFull) {
-      this.#inputFull = true
-      for (const console of this.consoles) console.setInputPaused(true)
-    }
   }
 
   /** Moves queued input to the source while it takes it. Called when its socket has drained. */
@@ -222,16 +209,9 @@ export class Port implements HandoverOwner<VmSession> {
     const queue = this.#input
     const source = this.handover.source
     if (queue === null || source === null || this.#held) return
-    while (source.writable) {
-      const piece = queue.shift(this.core.limits.vmSocketBytes)
-      if (piece === null) break
-      this.#send(source, piece)
-    }
-    if (this.#inputFull && queue.byteLength * 2 <= this.core.limits.inputBytes && !queue.full) {
-      this.#inputFull = false
-      for (const console of this.consoles) console.setInputPaused(false)
-    }
+    const resumed = queue.pump(source, (to, piece) => this.#send(to, piece))
     if (queue.byteLength === 0) this.#input = null
+    if (resumed) this.#consoles?.setInputPaused(false)
   }
 
   /** The source's socket took everything. */
@@ -261,106 +241,31 @@ export class Port implements HandoverOwner<VmSession> {
 
   // Consoles
 
+  get consoles(): readonly Console[] {
+    return this.#consoles?.list ?? NO_CONSOLES
+  }
+
   /**
    * Attaches a console. History from `from` on is sent before this returns, as far as the transport takes it.
-   * @param from offset of the first byte wanted; negative = from the end; null = live only.
    * @throws VspcError VSPC_CONSOLE_BUSY, VSPC_CONSOLE_TOO_MANY.
    */
-  attachConsole(
-    client: ConsoleClient,
-    options: { mode: ConsoleMode; from: number | null; who: string; force: boolean },
-  ): Console {
-    const { limits, counters, clock } = this.core
-    if (this.consoles.length >= limits.maxConsolesPerPort) {
-      counters.consolesRefused++
-      throw new VspcError(
-        'VSPC_CONSOLE_TOO_MANY',
-        `${this.displayName} has ${this.consoles.length} consoles, the limit "maxConsolesPerPort"`,
-      )
-    }
-    const demoted = this.#grant(options.mode, options.force, this.consoles)
-    const { start, next } = this.history
-    const wanted = options.from === null ? next : options.from < 0 ? Math.max(start, next + options.from) : options.from
-    // An offset from before a restart may lie past the end: then the live end is where it goes on.
-    const cursor = Math.min(wanted, next)
-    const console = new Console(this, client, {
-      id: ++lastConsoleId,
-      who: options.who,
-      mode: options.mode,
-      cursor,
-      attachedAt: clock.wall(),
-    })
-    this.consoles = [...this.consoles, console]
-    counters.consolesAttached++
-    client.notify({
-      type: 'attached',
-      port: this.id,
-      name: this.displayName,
-      mode: options.mode,
-      offset: cursor,
-      start,
-      next,
-      state: this.state,
-      console: console.id,
-    })
-    if (this.#inputFull) console.setInputPaused(true)
-    this.#demote(demoted, `${options.who} took over`)
-    this.#tellWriters(`${options.who} attached`, console, options.mode !== 'read')
-    this.core.emit((at) => ({ type: 'console-attached', at, port: this.info(), console: console.info }))
-    console.catchUp()
-    return console
+  attachConsole(client: ConsoleClient, options: AttachOptions): Console {
+    this.#consoles ??= new PortConsoles(this)
+    return this.#consoles.attach(client, options, this.#input?.full ?? false)
   }
 
   /** @throws VspcError VSPC_CONSOLE_BUSY. */
   setConsoleMode(console: Console, mode: ConsoleMode, force: boolean): void {
-    const others = this.consoles.filter((other) => other !== console)
-    const demoted = this.#grant(mode, force, others)
-    console.mode = mode
-    this.#demote(demoted, `${console.who} took over`)
-    this.#tellWriters(`${console.who} is now "${mode}"`, null, true)
+    this.#consoles?.setMode(console, mode, force)
   }
 
   removeConsole(console: Console): void {
-    const { info } = console
-    this.consoles = this.consoles.filter((other) => other !== console)
-    if (this.consoles.length === 0) this.consoles = NO_CONSOLES
-    this.core.emit((at) => ({ type: 'console-detached', at, port: this.info(), console: info }))
-    if (info.mode !== 'read') this.#tellWriters(`${info.who} left`, null, true)
+    this.#consoles?.remove(console)
+    if (this.consoles.length === 0) this.#consoles = null
   }
 
   tellConsoles(message: ConsoleMessage): void {
-    for (const console of this.consoles) console.notify(message)
-  }
-
-  #grant(mode: ConsoleMode, force: boolean, others: readonly Console[]): Console[] {
-    const decision = decideMode(mode, force, others, this.core.writers)
-    if (decision.granted) return decision.demote
-    this.core.counters.consolesRefused++
-    const holder = decision.busy[0] as Console
-    const more = decision.busy.length > 1 ? ` and ${decision.busy.length - 1} more` : ''
-    throw new VspcError(
-      'VSPC_CONSOLE_BUSY',
-      `${this.displayName} is held by ${holder.who} (mode "${holder.mode}")${more}; attach for reading, or take over with force`,
-    )
-  }
-
-  #demote(consoles: Console[], reason: string): void {
-    for (const console of consoles) {
-      console.mode = 'read'
-      console.notify({ type: 'writer', mode: 'read', writers: this.#writers(), reason })
-    }
-  }
-
-  #tellWriters(reason: string, newcomer: Console | null, changed: boolean): void {
-    if (newcomer !== null && this.consoles.length === 1) return
-    const writers = this.#writers()
-    for (const console of this.consoles) {
-      if (changed || console === newcomer) console.notify({ type: 'writer', mode: console.mode, writers, reason })
-    }
-  }
-
-  #writers() {
-    return this.consoles.filter((console) => console.mode !== 'read').map((console) => console.info)
+    this.#consoles?.tell(message)
   }
 
   // HandoverOwner: what the table decides
@@ -436,18 +341,22 @@ export class Port implements HandoverOwner<VmSession> {
   }
 
   discardDestinationOutput(): void {
-    if (this.#tailOf === null) this.#destinationOutput = null
+    if (this.#destinationOutput?.tailOf === null) this.#destinationOutput = null
   }
 
   promoted(source: VmSession, former: VmSession | null): void {
     source.becomeSource()
-    if (former === null || former.ended || this.core.limits.sourceTailMs === 0) {
-      this.#flushDestinationOutput()
+    const { limits, clock } = this.core
+    const waits = former !== null && !former.ended && limits.sourceTailMs > 0
+    if (!waits) {
+      const waiting = this.#destinationOutput
+      this.#destinationOutput = null
+      waiting?.flush()
       return
     }
     // Two connections, no order between them: give the old one's last bytes a moment to arrive first.
-    this.#tailOf = former
-    this.#tailTimer = this.core.clock.after(this.core.limits.sourceTailMs, () => this.#flushDestinationOutput())
+    this.#destinationOutput ??= new DestinationOutput(limits.destinationOutputBytes, (held) => this.#deliver(held))
+    this.#destinationOutput.awaitTail(former, clock, limits.sourceTailMs, () => this.#flushTail())
   }
 
   armOrphan(): void {
@@ -466,74 +375,13 @@ export class Port implements HandoverOwner<VmSession> {
   }
 
   report(what: HandoverReport): void {
-    const { counters, log } = this.core
-    const fields = { port: this.id, vm: this.name, host: this.lastSession?.peer.address ?? null }
-    switch (what) {
-      case 'begin':
-        counters.vmotionsBegun++
-        log.info(fields, 'vMotion begins')
-        this.#reportVmotion('vmotion-begin', 'VMOTION-BEGIN')
-        break
-      case 'complete':
-      case 'implicit-complete': {
-        this.vmotions++
-        if (what === 'complete') counters.vmotionsCompleted++
-        else counters.vmotionsImplicit++
-        const reason =
-          what === 'complete'
-            ? 'VMOTION-COMPLETE'
-            : 'no COMPLETE, but the source is gone and the destination proved its secret'
-        log.info(fields, `vMotion complete: ${reason}`)
-        this.#reportVmotion('vmotion-complete', reason)
-        break
-      }
-      case 'abort':
-      case 'implicit-abort': {
-        counters.vmotionsAborted++
-        const reason = what === 'abort' ? 'VMOTION-ABORT' : 'no ABORT, but the VM runs on at its source'
-        log.info(fields, `vMotion aborted: ${reason}`)
-        this.#reportVmotion('vmotion-abort', reason)
-        break
-      }
-      case 'refused':
-        counters.vmotionsRefused++
-        log.warn(fields, 'vMotion refused: NOTNOW')
-        this.#reportVmotion(
-          'vmotion-refused',
-          this.core.stopping ? 'the server is stopping' : 'input could not be drained in time',
-        )
-        break
-      case 'timeout':
-        counters.vmotionsTimedOut++
-        log.warn(fields, 'vMotion given up: neither COMPLETE nor ABORT came')
-        this.#reportVmotion('vmotion-timeout', 'neither COMPLETE nor ABORT came')
-        break
-      case 'online':
-        log.info(fields, 'port online')
-        this.emitPort('port-online')
-        this.#tellState('connected')
-        break
-      case 'offline':
-        this.offlineSince = this.core.clock.now()
-        log.info(fields, 'port offline')
-        this.emitPort('port-offline')
-        this.#tellState('the host closed the connection')
-        break
-    }
+    if (what === 'complete' || what === 'implicit-complete') this.vmotions++
+    if (what === 'offline') this.offlineSince = this.core.clock.now()
+    reportHandover(this, what)
   }
 
   emitPort(type: PortEventType): void {
     this.core.emit((at) => ({ type, at, port: this.info() }))
-  }
-
-  #reportVmotion(type: VmotionEventType, reason: string): void {
-    this.core.emit((at) => ({ type, at, port: this.info(), reason }))
-    this.#tellState(reason)
-  }
-
-  #tellState(reason: string): void {
-    if (this.consoles.length === 0) return
-    this.tellConsoles({ type: 'state', state: this.state, host: this.lastSession?.peer.address ?? null, reason })
   }
 
   info() {
@@ -543,7 +391,7 @@ export class Port implements HandoverOwner<VmSession> {
   /** Ends everything that hangs on the port; it is out of the table already. */
   dispose(reason: string): void {
     this.disarm()
-    this.#tailTimer?.cancel()
+    this.#destinationOutput?.stop()
     const cookie = this.handover.cookie
     if (cookie) this.closeCookie(cookie)
     for (const console of this.consoles) console.close(reason, 'VSPC_PORT_REMOVED')

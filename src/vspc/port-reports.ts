@@ -1,0 +1,63 @@
+import type { HandoverReport } from '../vmotion/index.ts'
+import type { Port } from './port.ts'
+import type { VmotionEventType } from './types.ts'
+
+interface VmotionReport {
+  readonly counter:
+    | 'vmotionsBegun'
+    | 'vmotionsCompleted'
+    | 'vmotionsImplicit'
+    | 'vmotionsAborted'
+    | 'vmotionsRefused'
+    | 'vmotionsTimedOut'
+  readonly event: VmotionEventType
+  readonly level: 'info' | 'warn'
+  readonly reason: string
+}
+
+const VMOTION_REPORTS: Record<Exclude<HandoverReport, 'online' | 'offline'>, VmotionReport> = {
+  begin: { counter: 'vmotionsBegun', event: 'vmotion-begin', level: 'info', reason: 'VMOTION-BEGIN' },
+  complete: { counter: 'vmotionsCompleted', event: 'vmotion-complete', level: 'info', reason: 'VMOTION-COMPLETE' },
+  'implicit-complete': {
+    counter: 'vmotionsImplicit',
+    event: 'vmotion-complete',
+    level: 'info',
+    reason: 'no COMPLETE, but the destination proved its secret and the VM runs there',
+  },
+  abort: { counter: 'vmotionsAborted', event: 'vmotion-abort', level: 'info', reason: 'VMOTION-ABORT' },
+  'implicit-abort': {
+    counter: 'vmotionsAborted',
+    event: 'vmotion-abort',
+    level: 'info',
+    reason: 'no ABORT, but the VM runs on at its source',
+  },
+  refused: { counter: 'vmotionsRefused', event: 'vmotion-refused', level: 'warn', reason: 'answered NOTNOW' },
+  timeout: {
+    counter: 'vmotionsTimedOut',
+    event: 'vmotion-timeout',
+    level: 'warn',
+    reason: 'neither COMPLETE nor ABORT came in time',
+  },
+}
+
+/** Counts, logs and announces what became of a port's connection or vMotion. */
+export function reportHandover(port: Port, what: HandoverReport): void {
+  const { log, counters } = port.core
+  const host = port.lastSession?.peer.address ?? null
+  const fields = { port: port.id, vm: port.name, host }
+  if (what === 'online' || what === 'offline') {
+    log.info(fields, what === 'online' ? 'port online' : 'port offline')
+    port.emitPort(what === 'online' ? 'port-online' : 'port-offline')
+    tellState(port, host, what === 'online' ? 'connected' : 'the host closed the connection')
+    return
+  }
+  const { counter, event, level, reason } = VMOTION_REPORTS[what]
+  counters[counter]++
+  log[level]({ ...fields, reason }, event)
+  port.core.emit((at) => ({ type: event, at, port: port.info(), reason }))
+  tellState(port, host, reason)
+}
+
+function tellState(port: Port, host: string | null, reason: string): void {
+  if (port.consoles.length > 0) port.tellConsoles({ type: 'state', state: port.state, host, reason })
+}
