@@ -58,7 +58,7 @@ export interface Core {
   /** `make` is only called when somebody listens. */
   emit(make: (at: string) => ServerEvent): void
   /** Two connections live under one id: gives the older one a port of its own. */
-  park(port: Port, session: VmSession): void
+  park(port: Port, session: VmSession): Port
   /** A port of direction "client" came online: dials its serviceURI if the allow-list names it. */
   cameOnline(port: Port): void
   sessionClosed(session: VmSession): void

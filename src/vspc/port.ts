@@ -22,9 +22,6 @@ import { reportHandover } from './port-reports.ts'
 import type { ConsoleClient, ConsoleMessage, ConsoleMode, PortEventType, PortState } from './types.ts'
 import type { VmSession } from './vm-session.ts'
 
-/** Data on a superseded connection this long after it was superseded prove a second port, not a late segment. */
-const SECOND_PORT_AFTER_MS = 100
-
 const NO_CONSOLES: readonly Console[] = []
 
 export class Port implements HandoverOwner<VmSession> {
@@ -109,9 +106,8 @@ export class Port implements HandoverOwner<VmSession> {
   /** What the VM's connection says about itself after it was attached. */
   learn(identity: VmIdentity): void {
     if (identity.name !== '' && identity.name !== this.name) {
-      const renamed = this.name !== ''
       this.name = identity.name
-      if (renamed) this.emitPort('port-renamed')
+      this.emitPort('port-renamed')
       this.tellConsoles({ type: 'renamed', name: this.displayName, port: this.id })
     }
     this.biosUuid ??= identity.biosUuid
@@ -162,10 +158,18 @@ export class Port implements HandoverOwner<VmSession> {
       )
       handover.destinationData(this.#destinationOutput.push(bytes))
     } else {
-      // Superseded or moved away: what it has sent before is still output. Much later it is another port.
-      const since = session.supersededAt
-      if (since > 0 && this.core.clock.now() - since > SECOND_PORT_AFTER_MS) this.core.park(this, session)
-      else this.#deliver(bytes)
+      this.#outputOfFormer(session, bytes)
+    }
+  }
+
+  /** Superseded or moved away: what it sent before is still output. Data much later prove that it is another port. */
+  #outputOfFormer(session: VmSession, bytes: Uint8Array): void {
+    const { clock, limits } = this.core
+    const since = session.supersededAt
+    if (since > 0 && clock.now() - since > limits.takeoverGraceMs / 2) {
+      this.core.park(this, session).output(session, bytes)
+    } else {
+      this.#deliver(bytes)
     }
   }
 

@@ -156,7 +156,7 @@ export class Server implements Core {
     for (const subscriber of this.#subscribers) subscriber(event)
   }
 
-  park(port: Port, session: VmSession): void {
+  park(port: Port, session: VmSession): Port {
     const parked = this.table.park(port, session)
     if (this.#sayAgain(`park ${port.id}`)) {
       this.log.warn(
@@ -164,6 +164,7 @@ export class Server implements Core {
         'two connections send under one port id: two serial ports share a serviceURI. Give each its own, such as "vSPC.py?port=com1"',
       )
     }
+    return parked
   }
 
   cameOnline(port: Port): void {
