@@ -1,8 +1,10 @@
 import { defineConfig } from 'vitest/config'
+import { ClosingLineReporter } from './test/support/closing-line.ts'
 
 export default defineConfig({
   test: {
     include: ['test/**/*.test.ts'],
+    reporters: ['default', new ClosingLineReporter()],
     testTimeout: 20_000,
     hookTimeout: 30_000,
     // Two cores: more workers only make socket tests wait for each other.

@@ -34,10 +34,16 @@ export const CODES = {
   VSPC_REQUEST_INVALID: { fault: 'local', retryable: false },
   VSPC_SERVER_STOPPING: { fault: 'system', retryable: true },
   VSPC_SERVER_UNREACHABLE: { fault: 'system', retryable: true },
+  VSPC_SERVER_ANSWER: { fault: 'remote', retryable: false },
+  VSPC_NOT_ALLOWED: { fault: 'local', retryable: false },
+  VSPC_WAIT_TIMEOUT: { fault: 'remote', retryable: true },
+  VSPC_USAGE: { fault: 'local', retryable: false },
   VSPC_CAPTURE_FORMAT: { fault: 'local', retryable: false },
   VSPC_CAPTURE_WRITE: { fault: 'system', retryable: true },
   VSPC_REPLAY_MISMATCH: { fault: 'remote', retryable: false },
   VSPC_SIM_SCRIPT: { fault: 'local', retryable: false },
+  VSPC_SIM_STATE: { fault: 'local', retryable: false },
+  VSPC_SIM_EXPECT: { fault: 'remote', retryable: false },
   VSPC_DEMO_PEER_MISSING: { fault: 'local', retryable: false },
 } as const satisfies Record<string, { fault: 'local' | 'remote' | 'system'; retryable: boolean }>
 

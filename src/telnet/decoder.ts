@@ -53,6 +53,8 @@ export class Decoder {
   #length = 0
   #overflow = false
   #offset = 0
+  /** Bytes of the chunk in hand consumed so far, that is up to the end of what is being reported. */
+  #position = 0
   #stopped = false
   readonly #maxSubnegotiationBytes: number
 
@@ -61,12 +63,18 @@ export class Decoder {
     this.#maxSubnegotiationBytes = maxSubnegotiationBytes
   }
 
-  /** Bytes consumed since the connection began. */
+  /**
+   * Bytes consumed since the connection began. Inside a sink call: up to and with the last byte of what is reported,
+   * whatever the chunking.
+   */
   get offset(): number {
-    return this.#offset
+    return this.#offset + this.#position
   }
 
-  /** Callable from a sink: `push` returns right after the current command; what follows is not Telnet (TLS). */
+  /**
+   * Callable from a sink: `push` returns right after the current command; what follows is not Telnet (TLS). From then
+   * on `push` consumes nothing.
+   */
   stop(): void {
     this.#stopped = true
   }
@@ -83,6 +91,7 @@ export class Decoder {
     // The run of data found and not yet passed on is chunk[runStart, runEnd); runEnd <= read.
     let runStart = 0
     let runEnd = 0
+    if (this.#stopped) return 0
     while (read < end) {
       const state = this.#state
       if (state === DATA) {
@@ -102,7 +111,10 @@ export class Decoder {
           this.#state = DATA
           continue
         }
-        if (runEnd > runStart) sink.data(chunk.subarray(runStart, runEnd))
+        if (runEnd > runStart) {
+          this.#position = read - 2
+          sink.data(chunk.subarray(runStart, runEnd))
+        }
         this.#afterIac(byte, sink, read)
         runStart = runEnd = read
         if (this.#stopped) break
@@ -117,11 +129,13 @@ export class Decoder {
           this.#state = IN_SB
         } else if (byte === SE) {
           this.#state = DATA
-          this.#endSubnegotiation(sink, read)
+          this.#position = read
+          this.#endSubnegotiation(sink)
         } else {
           // RFC 855 leaves this open. The subnegotiation is lost; what looks like a command is taken as one.
           this.#dropBuffer()
-          sink.anomaly('iac-in-subnegotiation', this.#offset + read - 1)
+          this.#position = read
+          sink.anomaly('iac-in-subnegotiation', this.offset - 1)
           this.#afterIac(byte, sink, read)
         }
         runStart = runEnd = read
@@ -129,18 +143,25 @@ export class Decoder {
       } else {
         this.#state = DATA
         const option = chunk[read++]!
+        this.#position = read
         sink.negotiation((state - OPT_BASE) as Verb, option)
         runStart = runEnd = read
         if (this.#stopped) break
       }
     }
+    if (runEnd > runStart) {
+      // A trailing IAC is consumed, but whether it is data shows only in the next chunk.
+      this.#position = this.#state === AFTER_IAC ? read - 1 : read
+      sink.data(runStart === 0 && runEnd === end ? chunk : chunk.subarray(runStart, runEnd))
+    }
     this.#offset += read
-    if (runEnd > runStart) sink.data(runStart === 0 && runEnd === end ? chunk : chunk.subarray(runStart, runEnd))
+    this.#position = 0
     return read
   }
 
   #afterIac(byte: number, sink: DecoderSink, read: number): void {
     this.#state = DATA
+    this.#position = read
     switch (byte) {
       case WILL:
       case WONT:
@@ -154,7 +175,7 @@ export class Decoder {
         this.#overflow = false
         return
       case SE:
-        sink.anomaly('stray-se', this.#offset + read - 1)
+        sink.anomaly('stray-se', this.offset - 1)
         return
       default:
         sink.command(byte)
@@ -171,6 +192,7 @@ export class Decoder {
     const whole = this.#length === 0 && !this.#overflow && chunk[at + 1] === SE && at > read
     if (whole && at - read <= this.#maxSubnegotiationBytes) {
       this.#state = DATA
+      this.#position = at + 2
       sink.subnegotiation(chunk[read]!, chunk.subarray(read + 1, at))
       return at + 2
     }
@@ -196,13 +218,13 @@ export class Decoder {
     this.#length = needed
   }
 
-  #endSubnegotiation(sink: DecoderSink, read: number): void {
+  #endSubnegotiation(sink: DecoderSink): void {
     const buffer = this.#buffer
     const length = this.#length
     const overflow = this.#overflow
     this.#dropBuffer()
-    if (overflow) sink.anomaly('subnegotiation-too-long', this.#offset + read - 1)
-    else if (length === 0) sink.anomaly('empty-subnegotiation', this.#offset + read - 1)
+    if (overflow) sink.anomaly('subnegotiation-too-long', this.offset - 1)
+    else if (length === 0) sink.anomaly('empty-subnegotiation', this.offset - 1)
     else sink.subnegotiation(buffer[0]!, buffer.subarray(1, length))
   }
 

@@ -68,8 +68,9 @@ export const Q_METHOD = {
     ASK_OFF: ['WANTYES-OPPOSITE', null, null],
   },
   'WANTYES-OPPOSITE': {
-    POSITIVE_OK: ['WANTNO', 'NEGATIVE', null],
-    POSITIVE_NO: ['WANTNO', 'NEGATIVE', null],
+    // On for the moment it takes the peer to hear that we changed our mind.
+    POSITIVE_OK: ['WANTNO', 'NEGATIVE', 'on'],
+    POSITIVE_NO: ['WANTNO', 'NEGATIVE', 'on'],
     NEGATIVE: ['NO', null, 'refused'],
     ASK_ON: ['WANTYES', null, null],
     ASK_OFF: ['WANTYES-OPPOSITE', null, null],

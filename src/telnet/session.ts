@@ -102,7 +102,7 @@ export class TelnetSession implements DecoderSink {
     if (this.options.isOn('them', option) || this.options.isOn('us', option)) {
       this.#owner.telnetSubnegotiation(option, payload)
     } else {
-      this.#owner.telnetAnomaly('subnegotiation-of-inactive-option', this.#decoder.offset)
+      this.#owner.telnetAnomaly('subnegotiation-of-inactive-option', this.#decoder.offset - 1)
     }
   }
 
@@ -118,7 +118,7 @@ export class TelnetSession implements DecoderSink {
       } else if (this.#repliesLeft === 0) {
         // Said once; from here on silence. A peer that needs more answers than this is not negotiating.
         this.#repliesLeft = -1
-        this.#owner.telnetAnomaly('negotiation-flood', this.#decoder.offset)
+        this.#owner.telnetAnomaly('negotiation-flood', Math.max(0, this.#decoder.offset - 1))
       }
     }
     if (step.announce !== null) this.#owner.telnetOption(side, option, step.announce)
@@ -152,8 +152,10 @@ export class TelnetSession implements DecoderSink {
   }
 
   #flush(): void {
-    this.#flushGathered()
+    // Before the owner is called: what it sends from there, or a failure of its, must not stay behind in the shared
+    // buffer for another session's bytes to follow.
     gathering = null
+    this.#flushGathered()
   }
 
   #flushGathered(): void {

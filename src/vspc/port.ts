@@ -15,6 +15,7 @@ import type { Core } from './core.ts'
 import { type History, MemoryHistory } from './history.ts'
 import { portId, type VmIdentity } from './identity.ts'
 import { type AttachOptions, PortConsoles } from './port-consoles.ts'
+import { learnIdentity } from './port-identity.ts'
 import { portInfo } from './port-info.ts'
 import { InputQueue } from './port-input.ts'
 import { DestinationOutput } from './port-output.ts'
@@ -105,39 +106,7 @@ export class Port implements HandoverOwner<VmSession> {
 
   /** What the VM's connection says about itself after it was attached. */
   learn(identity: VmIdentity): void {
-    if (identity.name !== '' && identity.name !== this.name) {
-      this.name = identity.name
-      this.emitPort('port-renamed')
-      this.tellConsoles({ type: 'renamed', name: this.displayName, port: this.id })
-    }
-    this.biosUuid ??= identity.biosUuid
-    this.locationUuid = identity.locationUuid ?? this.locationUuid
-    if (identity.vcUuid !== null && this.vcUuid !== null && identity.vcUuid !== this.vcUuid) {
-      this.core.log.warn(
-        { port: this.id, uuid: identity.vcUuid },
-        'VM-VC-UUID changed on an attached port; the first one is kept',
-      )
-    } else if (identity.vcUuid !== null && this.vcUuid === null) {
-      this.vcUuid = identity.vcUuid
-      this.#rekey(identity.vcUuid)
-    }
-  }
-
-  /** The UUID came after the port had to be named without it. */
-  #rekey(key: string): void {
-    const previousId = this.id
-    const nextId = portId(key, this.label)
-    if (key === this.vmKey) return
-    if (this.core.table.get(nextId)) {
-      this.core.log.warn({ port: previousId, uuid: key }, 'late VM-VC-UUID names another port; this one keeps its id')
-      return
-    }
-    this.core.table.remove(this)
-    this.vmKey = key
-    this.core.table.add(this)
-    this.core.log.info({ port: this.id, previousId }, 'port named by its UUID, which came late')
-    this.core.emit((at) => ({ type: 'port-rekeyed', at, port: this.info(), previousId }))
-    this.tellConsoles({ type: 'renamed', name: this.displayName, port: this.id })
+    learnIdentity(this, identity)
   }
 
   // Output: VM to consoles

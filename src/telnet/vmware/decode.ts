@@ -22,6 +22,9 @@ export function decodeVmMessage(payload: Uint8Array): VmMessage | VmwareAnomaly 
         ? malformed(code, 'no code in it')
         : { kind: 'UNKNOWN-SUBOPTION-RCVD-1', code: unknown }
     }
+    case SUBOPTION.UNKNOWN_SUBOPTION_RCVD_2:
+      // Only a proxy sends it, but "unknown" would invite an answer, and complaints are never answered.
+      return malformed(code, 'only a proxy sends it')
     case SUBOPTION.VMOTION_BEGIN:
       return rest.length === 0 ? malformed(code, 'no sequence') : { kind: 'VMOTION-BEGIN', sequence: rest }
     case SUBOPTION.VMOTION_PEER:

@@ -29,7 +29,7 @@ export type ProxyMessage =
 
 /** What a frame was that is not a good message. */
 export type VmwareAnomaly =
-  /** A code we do not support, or one only a proxy may send: answer UNKNOWN-SUBOPTION-RCVD-2. */
+  /** A code we do not support, or one only a proxy may send (never 2 or 3): answer UNKNOWN-SUBOPTION-RCVD-2. */
   | { kind: 'unknown'; code: number }
   /** A code we support with a payload that makes no sense. */
   | { kind: 'malformed'; code: number; reason: string }
