@@ -198,6 +198,25 @@ export const LIMITS = {
     max: 600_000,
     why: 'SIGTERM: consoles and sockets get this long to flush before the process exits',
   },
+  // Captures
+  captureFileBytes: {
+    default: 268_435_456,
+    min: 65_536,
+    max: 2 ** 40,
+    why: 'a capture goes on in a new file at this size, so that one can be looked at and thrown away',
+  },
+  captureFiles: {
+    default: 8,
+    min: 1,
+    max: 10_000,
+    why: 'files kept per server start; a forgotten --capture must not fill the disk',
+  },
+  capturePendingBytes: {
+    default: 8 << 20,
+    min: 1 << 20,
+    max: 1 << 30,
+    why: 'recorded and not yet on disk; beyond it records are dropped and counted, the data path never waits',
+  },
 } as const satisfies Record<string, { default: number; min: number; max: number; why: string }>
 
 export type LimitName = keyof typeof LIMITS

@@ -27,16 +27,19 @@ export function nearest(word: string, candidates: readonly string[]): string | n
   return best
 }
 
-/** Levenshtein distance, given up (returning `limit`) once it cannot stay below `limit`. */
+/** Edits (a swap of neighbours counts as one) between two words, given up at `limit`. */
 function editDistance(a: string, b: string, limit: number): number {
   if (Math.abs(a.length - b.length) >= limit) return limit
+  let before: number[] = []
   let row = Array.from({ length: b.length + 1 }, (_, i) => i)
   for (let i = 1; i <= a.length; i++) {
     const next = [i]
     for (let j = 1; j <= b.length; j++) {
       const substitute = (row[j - 1] as number) + (a[i - 1] === b[j - 1] ? 0 : 1)
-      next.push(Math.min(substitute, (row[j] as number) + 1, (next[j - 1] as number) + 1))
+      const swap = a[i - 1] === b[j - 2] && a[i - 2] === b[j - 1] ? (before[j - 2] ?? limit) + 1 : limit
+      next.push(Math.min(substitute, swap, (row[j] as number) + 1, (next[j - 1] as number) + 1))
     }
+    before = row
     row = next
   }
   return Math.min(row[b.length] as number, limit)

@@ -1,56 +1,26 @@
-import { accessSync, constants, statSync } from 'node:fs'
-import { homedir } from 'node:os'
-import { delimiter, join } from 'node:path'
 import { describe, test } from 'vitest'
+import { findGuestProgram, findProgram, GUEST_PROGRAMS, type GuestProgram, peersDir } from '../../src/sim/index.ts'
 
 /**
  * The real programs that some tests talk to. `scripts/install-test-peers.sh` brings them all; a test that needs one
  * which is not there is skipped loudly, or fails when VSPC_REQUIRE_PEERS=1 (as in `.ci/run`).
  */
-export type Peer = 'qemu' | 'kernel' | 'busybox' | 'cpio' | 'telnet' | 'python3' | 'openssl'
+export type Peer = GuestProgram | 'telnet' | 'python3' | 'openssl'
 
 export const INSTALL_COMMAND = 'scripts/install-test-peers.sh'
 
-/** Where the install script puts the guest kernel and where built initramfs images are kept. */
-export function peersDir(env: NodeJS.ProcessEnv = process.env): string {
-  return env['VSPC_PEERS_DIR'] || join(env['XDG_CACHE_HOME'] || join(homedir(), '.cache'), 'vspc-peers')
-}
-
-/** Path of the first executable file of that name on PATH. */
-export function findProgram(program: string, env: NodeJS.ProcessEnv = process.env): string | null {
-  for (const folder of (env['PATH'] ?? '').split(delimiter)) {
-    const path = join(folder, program)
-    try {
-      accessSync(path, constants.X_OK)
-      if (statSync(path).isFile()) return path
-    } catch {
-      // Not in this folder.
-    }
-  }
-  return null
-}
-
-function kernel(env: NodeJS.ProcessEnv): string | null {
-  const path = join(peersDir(env), 'vmlinuz')
-  try {
-    return statSync(path).size > 0 ? path : null
-  } catch {
-    return null
-  }
-}
+export { findProgram, peersDir }
 
 const PROGRAMS = {
-  qemu: 'qemu-system-x86_64',
-  busybox: 'busybox',
-  cpio: 'cpio',
   telnet: 'telnet',
   python3: 'python3',
   openssl: 'openssl',
-} as const satisfies Record<Exclude<Peer, 'kernel'>, string>
+} as const satisfies Record<Exclude<Peer, GuestProgram>, string>
 
 /** Path of a peer, null when it is missing. */
 export function findPeer(peer: Peer, env: NodeJS.ProcessEnv = process.env): string | null {
-  return peer === 'kernel' ? kernel(env) : findProgram(PROGRAMS[peer], env)
+  if (peer === 'telnet' || peer === 'python3' || peer === 'openssl') return findProgram(PROGRAMS[peer], env)
+  return findGuestProgram(peer, env)
 }
 
 /** Path of a peer that `describeWithPeers` has already found to be there. */
@@ -95,5 +65,5 @@ export function describeWithPeers(peers: readonly Peer[], name: string, define: 
   }
 }
 
-/** What {@link startGuest} needs. */
-export const GUEST_PEERS = ['qemu', 'kernel', 'busybox', 'cpio'] as const satisfies readonly Peer[]
+/** What `startGuest` needs. */
+export const GUEST_PEERS = GUEST_PROGRAMS

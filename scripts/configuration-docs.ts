@@ -1,0 +1,110 @@
+/**
+ * docs/configuration.md, made from the settings schema and the table of limits. test/app/config-docs.test.ts keeps the
+ * file equal to it; `npx vitest run test/app/config-docs.test.ts -u` writes it anew.
+ */
+import { flagName } from '../src/app/config.ts'
+import { SettingsSchema } from '../src/app/config-schema.ts'
+import { LIMITS } from '../src/base/index.ts'
+
+export const EXAMPLE = `# yaml-language-server: $schema=./vspc.schema.json
+listen:
+  - tcp://0.0.0.0:13370                                        # option 232, what ESXi speaks to a vSPC
+  - tls://0.0.0.0:13380?cert=tls/vspc.crt&key=tls/vspc.key     # telnets:// on the VM's side
+  - tcp://0.0.0.0:4001?protocol=raw&name=vm1                   # a network serial port without vSPC
+dial:
+  - tcp://esx1.example.org:2001?protocol=telnet&name=vm2       # the same in server mode: we dial
+http: 127.0.0.1:13371
+dataDir: /var/lib/vspc
+serviceUris: [vspc]
+allowDial: ["tcp://10.0.0.*:2379"]
+writers: shared
+logLevel: info
+limits:
+  historyBytes: 4194304
+  dialMs: 5000
+`
+
+const FILE_HEAD = `<!-- Made by scripts/configuration-docs.ts from the settings schema and src/base/limits.ts; do not edit. -->
+# Configuration
+
+Everything has a default: \`vspc serve\` runs without any file. Settings come from flags, environment, file and defaults,
+in this order of precedence; a list given on the command line replaces the one of the file.
+
+- **Flags** have the names of the settings in kebab case: \`dataDir\` is \`--data-dir\`. Limits can be set in the file only.
+- **Environment**: \`VSPC_CONFIG\` names the file (as \`--config\` does), \`VSPC_LOG_LEVEL\` is \`logLevel\`.
+- **File**: YAML 1.2. \`vspc config check FILE\` reports everything that is wrong with it as FILE:LINE:COLUMN;
+  \`vspc config check --json FILE\` prints what would be in force; \`vspc config schema\` prints its JSON Schema for editors.
+
+Relative paths, also those of certificates, are relative to the directory of the file they stand in, on the command line
+to the working directory; \`~/\` is the home directory.
+
+## Example
+
+\`\`\`yaml
+`
+
+const ENDPOINTS = `## Endpoint URIs
+
+| Form | Meaning |
+|---|---|
+| \`tcp://HOST:PORT\` | TCP. IPv6 addresses stand in brackets; port 0 listens on any free port, which is printed |
+| \`tls://HOST:PORT\` | TLS over TCP, from the first byte |
+| \`unix:///PATH\` | Unix socket, at most 107 bytes of path; created with mode 0600 |
+| \`fifo:///PATH\`, \`vsock://CID:PORT\`, \`hvsock:///PATH:PORT\` | understood, but not in this version yet |
+
+Values are percent-encoded where needed (a space is \`%20\`). Parameters, after \`?\`, joined by \`&\`:
+
+| Parameter | Where | Meaning |
+|---|---|---|
+| \`protocol=vmware\\|telnet\\|raw\` | VM endpoints | what is spoken: Telnet with VMware's option 232 (default), Telnet, or nothing but the bytes |
+| \`name=NAME\` | VM endpoints | name of the VM, where the stream does not carry it |
+| \`label=LABEL\` | VM endpoints | tells several ports of one VM apart: 1 to 64 of \`A-Z a-z 0-9 . _ -\` |
+| \`cert=FILE&key=FILE\` | listeners | certificate (with its chain) and key, PEM. On \`tcp:\` and \`unix:\` VM listeners TLS is then served beside plain, told apart by the first byte |
+| \`cert=FILE&key=FILE\` | dialling \`tls:\` | client certificate |
+| \`ca=FILE\` | dialling \`tls:\` | CA the peer's certificate must come from; default: those of Node.js |
+| \`pin=sha256:HEX\` | dialling \`tls:\` | the peer must show exactly this certificate; CA and name then count for nothing |
+| \`servername=NAME\` | dialling \`tls:\` | name the certificate must have, where it is not that of the host |
+| \`tlsMin=1.0\\|1.1\\|1.2\\|1.3\` | wherever TLS is | oldest version accepted, default 1.2; old ESXi hosts need 1.0 |
+
+`
+
+interface SettingNode {
+  readonly description?: string
+  readonly default?: unknown
+  readonly enum?: readonly string[]
+  readonly type?: string
+}
+
+export function configurationDocs(): string {
+  return `${FILE_HEAD}${EXAMPLE}\`\`\`\n\n${settingsTable()}\n${ENDPOINTS}${limitsTable()}`
+}
+
+function settingsTable(): string {
+  let text = '## Settings\n\n| Setting | Flag | Default | Meaning |\n|---|---|---|---|\n'
+  for (const [name, schema] of Object.entries(SettingsSchema.properties)) {
+    if (name === 'limits') continue
+    const node = schema as SettingNode
+    const choices = node.enum ? ` One of ${node.enum.map((value) => `\`${value}\``).join(', ')}.` : ''
+    text += row(`\`${name}\``, `\`${flagName(name)}\``, standard(node.default), `${node.description ?? ''}${choices}`)
+  }
+  return text
+}
+
+function limitsTable(): string {
+  let text =
+    '## Limits\n\nEvery timer and cap, under `limits:`. Units are in the names: `Ms` milliseconds, `Bytes` bytes, ' +
+    'otherwise a count.\n\n| Limit | Default | Accepted | Why |\n|---|---|---|---|\n'
+  for (const [name, { default: value, min, max, why }] of Object.entries(LIMITS)) {
+    text += row(`\`${name}\``, String(value), `${min} to ${max}`, why)
+  }
+  return text
+}
+
+function standard(value: unknown): string {
+  if (value === undefined) return 'see right'
+  return Array.isArray(value) && value.length === 0 ? 'none' : `\`${[value].flat().join(' ')}\``
+}
+
+function row(...cells: string[]): string {
+  return `| ${cells.map((cell) => cell.replaceAll('|', '\\|')).join(' | ')} |\n`
+}

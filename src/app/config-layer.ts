@@ -1,0 +1,169 @@
+/** One source of settings, checked setting by setting and brought into final form. */
+import { homedir } from 'node:os'
+import { join, resolve } from 'node:path'
+import { cleanText, type ErrorCode, errorMessage, type Limits, VspcError } from '../base/index.ts'
+import {
+  assertSupported,
+  type Endpoint,
+  type EndpointPattern,
+  type EndpointRole,
+  formatEndpoint,
+  parseEndpoint,
+  parseEndpointPattern,
+  type TlsParameters,
+} from '../transport/index.ts'
+import { type ConfigProblem, formatPath, type SettingPath, type SettingsSource } from './config-problems.ts'
+import type { LogLevel, Settings, WriterPolicy } from './config-schema.ts'
+import { checkShape, type PartialSettings } from './config-shape.ts'
+import { type HttpAddress, parseHttpAddress } from './http-address.ts'
+
+const MAX_SERVICE_URI_LENGTH = 1024
+
+/** What one source says; undefined where it says nothing, or something wrong. */
+export interface ConfigLayer {
+  readonly listen: readonly Endpoint[] | undefined
+  readonly dial: readonly Endpoint[] | undefined
+  readonly http: HttpAddress | null | undefined
+  readonly dataDir: string | undefined
+  readonly capture: string | undefined
+  readonly captureRedact: boolean | undefined
+  readonly serviceUris: readonly string[] | undefined
+  readonly allowDial: readonly EndpointPattern[] | undefined
+  readonly writers: WriterPolicy | undefined
+  readonly logLevel: LogLevel | undefined
+  readonly limits: Partial<Limits>
+}
+
+/** Adds everything that is wrong to `problems`. */
+export function readLayer(source: SettingsSource, problems: ConfigProblem[]): ConfigLayer {
+  const settings = checkShape(source, problems)
+  return new LayerReader(source, problems).read(settings)
+}
+
+class LayerReader {
+  readonly #source: SettingsSource
+  readonly #problems: ConfigProblem[]
+
+  constructor(source: SettingsSource, problems: ConfigProblem[]) {
+    this.#source = source
+    this.#problems = problems
+  }
+
+  read(settings: PartialSettings): ConfigLayer {
+    const { http } = settings
+    return {
+      listen: this.#endpoints('listen', settings.listen),
+      dial: this.#endpoints('dial', settings.dial),
+      http: http === undefined ? undefined : this.#attempt(['http'], () => parseHttpAddress(http)),
+      dataDir: this.#directory('dataDir', settings.dataDir),
+      capture: this.#directory('capture', settings.capture),
+      captureRedact: settings.captureRedact,
+      serviceUris: this.#serviceUris(settings.serviceUris),
+      allowDial: this.#each('allowDial', settings.allowDial, parseEndpointPattern),
+      writers: settings.writers,
+      logLevel: settings.logLevel,
+      limits: (settings.limits ?? {}) as Partial<Limits>,
+    }
+  }
+
+  #report(path: SettingPath, code: ErrorCode, message: string): void {
+    this.#problems.push({ code, ...this.#source.locate(path, 'value'), message })
+  }
+
+  /** The value, or undefined once its problem is reported. */
+  #attempt<T>(path: SettingPath, make: () => T): T | undefined {
+    try {
+      return make()
+    } catch (error) {
+      const code = error instanceof VspcError ? error.code : 'VSPC_CONFIG_INVALID'
+      this.#report(path, code, errorMessage(error))
+      return undefined
+    }
+  }
+
+  #each<T>(
+    name: keyof Settings,
+    texts: readonly (string | null)[] | undefined,
+    make: (text: string, index: number) => T,
+  ): T[] | undefined {
+    if (texts === undefined) return undefined
+    const made: T[] = []
+    for (const [index, text] of texts.entries()) {
+      if (text === null) continue
+      const value = this.#attempt([name, index], () => make(text, index))
+      if (value !== undefined) made.push(value)
+    }
+    return made
+  }
+
+  #endpoints(role: EndpointRole, texts: readonly (string | null)[] | undefined): Endpoint[] | undefined {
+    const seen = new Map<string, number>()
+    return this.#each(role, texts, (text, index) => {
+      const endpoint = this.#absolute(parseEndpoint(text, role, 'vm'))
+      assertSupported(endpoint)
+      const place = placeOf(endpoint)
+      const before = seen.get(place)
+      // Port 0 is another one each time.
+      if (before !== undefined && !('tcpPort' in endpoint && endpoint.tcpPort === 0)) {
+        throw new VspcError(
+          'VSPC_CONFIG_INVALID',
+          `endpoint "${cleanText(text, 300)}": ${formatPath([role, before])} is the same place; name it once`,
+        )
+      }
+      seen.set(place, index)
+      return endpoint
+    })
+  }
+
+  /** Files named in an endpoint belong beside the file it stands in, like the directories. */
+  #absolute(endpoint: Endpoint): Endpoint {
+    if (!('tls' in endpoint) || endpoint.tls === null) return endpoint
+    const file = (path: string | null): string | null => (path === null ? null : this.#resolve(path))
+    const { cert, key, ca } = endpoint.tls
+    const tls: TlsParameters = { ...endpoint.tls, cert: file(cert), key: file(key), ca: file(ca) }
+    return endpoint.scheme === 'tls' ? { ...endpoint, tls } : { ...endpoint, tls }
+  }
+
+  #directory(name: 'dataDir' | 'capture', text: string | undefined): string | undefined {
+    if (text === undefined) return undefined
+    return this.#attempt([name], () => {
+      if (text.trim() === '' || text.includes('\0')) {
+        throw new VspcError('VSPC_CONFIG_INVALID', `${name} is empty; accepted is the path of a directory`)
+      }
+      return this.#resolve(text)
+    })
+  }
+
+  /** `~/` is expanded, because files and `--data-dir=~/x` get no help from a shell. */
+  #resolve(path: string): string {
+    return path.startsWith('~/') ? join(homedir(), path.slice(2)) : resolve(this.#source.directory, path)
+  }
+
+  #serviceUris(texts: readonly (string | null)[] | undefined): string[] | undefined {
+    return this.#each('serviceUris', texts, (text, index) => {
+      if (text !== '' && text.length <= MAX_SERVICE_URI_LENGTH && cleanText(text, MAX_SERVICE_URI_LENGTH) === text) {
+        return text
+      }
+      throw new VspcError(
+        'VSPC_CONFIG_INVALID',
+        `${formatPath(['serviceUris', index])} is not a serviceURI; accepted are 1 to ${MAX_SERVICE_URI_LENGTH} ` +
+          'visible characters, without spaces around them',
+      )
+    })
+  }
+}
+
+/** What two endpoints of one role may not share. */
+function placeOf(endpoint: Endpoint): string {
+  switch (endpoint.scheme) {
+    case 'tcp':
+    case 'tls':
+      return formatEndpoint({ scheme: 'tcp', host: endpoint.host, tcpPort: endpoint.tcpPort, tls: null, vm: null })
+    case 'unix':
+      return formatEndpoint({ ...endpoint, tls: null, vm: null })
+    case 'fifo':
+    case 'vsock':
+    case 'hvsock':
+      return formatEndpoint({ ...endpoint, vm: null })
+  }
+}

@@ -1,0 +1,122 @@
+/**
+ * The settings, in one schema: it types them here, checks the file, is printed by `vspc config schema`, and
+ * docs/configuration.md is made from it. Names in the file are those of the flags in camelCase.
+ */
+import { type Static, type TInteger, type TObject, type TOptional, Type } from 'typebox'
+import { LIMITS, type LimitName } from '../base/index.ts'
+
+export const WRITER_POLICIES = ['shared', 'single'] as const
+export type WriterPolicy = (typeof WRITER_POLICIES)[number]
+
+export const LOG_LEVELS = ['trace', 'debug', 'info', 'warn', 'error', 'silent'] as const
+export type LogLevel = (typeof LOG_LEVELS)[number]
+
+export const DEFAULT_LISTEN = ['tcp://127.0.0.1:13370']
+export const DEFAULT_HTTP = '127.0.0.1:13371'
+
+/** `accepts` finishes the sentence "accepted is ...", where type and range do not say it. */
+type Described = {
+  readonly description: string
+  readonly accepts: string
+}
+
+function optionalText(described: Described & { default?: string }) {
+  return Type.Optional(Type.String({ ...described }))
+}
+
+function optionalList(described: Described & { default: string[] }, item: string) {
+  return Type.Optional(Type.Array(Type.String({ accepts: item }), { ...described }))
+}
+
+function limitsSchema(): TObject<{ [name in LimitName]: TOptional<TInteger> }> {
+  const properties: Record<string, TOptional<TInteger>> = {}
+  for (const [name, { default: standard, min, max, why }] of Object.entries(LIMITS)) {
+    properties[name] = Type.Optional(
+      Type.Integer({ default: standard, minimum: min, maximum: max, description: capitalized(why) }),
+    )
+  }
+  return Type.Object(properties as { [name in LimitName]: TOptional<TInteger> }, {
+    additionalProperties: false,
+    description: 'Timers and caps. Units are in the names: Ms milliseconds, Bytes bytes, otherwise a count.',
+  })
+}
+
+function capitalized(text: string): string {
+  return `${text.charAt(0).toUpperCase()}${text.slice(1)}.`
+}
+
+export const SettingsSchema = Type.Object(
+  {
+    listen: optionalList(
+      {
+        default: DEFAULT_LISTEN,
+        description: 'Where ESXi hosts connect to: VM listeners, each an endpoint URI.',
+        accepts: 'a list of endpoint URIs, such as tcp://0.0.0.0:13370',
+      },
+      'an endpoint URI, such as tcp://0.0.0.0:13370',
+    ),
+    dial: optionalList(
+      {
+        default: [],
+        description: 'Serial ports in server mode, which are dialled and dialled again: endpoint URIs.',
+        accepts: 'a list of endpoint URIs, such as tcp://esx1:2001?protocol=raw&name=vm1',
+      },
+      'an endpoint URI, such as tcp://esx1:2001?protocol=raw&name=vm1',
+    ),
+    http: optionalText({
+      default: DEFAULT_HTTP,
+      description: 'Where the API, WebSockets and the web page are served. There is no authentication: loopback only.',
+      accepts: '"HOST:PORT" or "off"',
+    }),
+    dataDir: optionalText({
+      description: 'Directory for what is kept. Default: $XDG_STATE_HOME/vspc, or ~/.local/state/vspc.',
+      accepts: 'the path of a directory',
+    }),
+    capture: optionalText({
+      description:
+        'Directory in which every VM connection is recorded (see vspc replay). Default: nothing is recorded.',
+      accepts: 'the path of a directory',
+    }),
+    captureRedact: Type.Optional(
+      Type.Boolean({ default: false, description: 'Leave vMotion secrets out of recordings.' }),
+    ),
+    serviceUris: optionalList(
+      {
+        default: [],
+        description: 'The serviceURIs that VMs may ask for; a VM with another one is refused. Empty: any.',
+        accepts: 'a list of serviceURIs',
+      },
+      'a serviceURI: 1 to 1024 visible characters',
+    ),
+    allowDial: optionalList(
+      {
+        default: [],
+        description:
+          'Endpoints that VMs with direction "client" may have dialled for them: URIs in which * stands for any ' +
+          'characters, such as tcp://10.0.0.*:2379. Empty: none.',
+        accepts: 'a list of endpoint patterns, such as tcp://10.0.0.*:2379',
+      },
+      'an endpoint pattern, such as tcp://10.0.0.*:2379',
+    ),
+    writers: Type.Optional(
+      Type.Enum([...WRITER_POLICIES], {
+        default: 'shared',
+        description: 'May several consoles write to one port at once, or a single one?',
+      }),
+    ),
+    logLevel: Type.Optional(
+      Type.Enum([...LOG_LEVELS], { default: 'info', description: 'The least important messages that are logged.' }),
+    ),
+    limits: Type.Optional(limitsSchema()),
+  },
+  { additionalProperties: false, title: 'Configuration of vspc' },
+)
+
+/** What a file, or the flags, may say. */
+export type Settings = Static<typeof SettingsSchema>
+
+/** The JSON Schema that `vspc config schema` prints: plain data, of standard keywords only. */
+export function configSchema(): object {
+  const plain = JSON.stringify(SettingsSchema, (key, value: unknown) => (key === 'accepts' ? undefined : value))
+  return { $schema: 'https://json-schema.org/draft/2020-12/schema', ...(JSON.parse(plain) as object) }
+}

@@ -1,0 +1,166 @@
+/** Configuration from flags, environment, file and defaults, in this order of precedence, checked as a whole. */
+import { homedir } from 'node:os'
+import { isAbsolute, join } from 'node:path'
+import { type Limits, limitsWith } from '../base/index.ts'
+import {
+  type Endpoint,
+  type EndpointPattern,
+  formatEndpoint,
+  formatHostPort,
+  parseEndpoint,
+} from '../transport/index.ts'
+import { readConfigFile } from './config-file.ts'
+import { type ConfigLayer, readLayer } from './config-layer.ts'
+import { ConfigError, type ConfigProblem, type SettingPath, type SettingsSource } from './config-problems.ts'
+import { DEFAULT_HTTP, DEFAULT_LISTEN, type LogLevel, type Settings, type WriterPolicy } from './config-schema.ts'
+import { type HttpAddress, parseHttpAddress } from './http-address.ts'
+
+/** Everything that is configured, checked and in its final form. */
+export interface Config {
+  /** As given; null when there is none. */
+  readonly file: string | null
+  /** Endpoints for VMs: their `vm` parameters are set. */
+  readonly listen: readonly Endpoint[]
+  readonly dial: readonly Endpoint[]
+  /** Null: off. */
+  readonly http: HttpAddress | null
+  /** Absolute, as are `capture` and the files named in endpoints. */
+  readonly dataDir: string
+  readonly capture: string | null
+  readonly captureRedact: boolean
+  readonly serviceUris: readonly string[]
+  readonly allowDial: readonly EndpointPattern[]
+  readonly writers: WriterPolicy
+  readonly logLevel: LogLevel
+  readonly limits: Limits
+}
+
+export interface ConfigInputs {
+  /** The configuration file; when not given, that of VSPC_CONFIG, if any. */
+  readonly file?: string
+  readonly env: Readonly<Record<string, string | undefined>>
+  /** Values given on the command line, under the names of the settings. */
+  readonly flags: Settings
+  /** Relative paths on the command line are relative to this; default the working directory. */
+  readonly directory?: string
+}
+
+/**
+ * Reads and checks the whole configuration. Each source is checked whole, also what another one overrides: a mistake
+ * does not hide until the flag is gone.
+ * @throws ConfigError with all problems; VspcError VSPC_CONFIG_READ.
+ */
+export function loadConfig(inputs: ConfigInputs): Config {
+  const directory = inputs.directory ?? process.cwd()
+  const file = inputs.file ?? nonEmpty(inputs.env['VSPC_CONFIG']) ?? null
+  const sources = [flagSource(inputs.flags, directory), environmentSource(inputs.env, directory)]
+  if (file !== null) sources.push(readConfigFile(file, directory))
+  const problems: ConfigProblem[] = []
+  const layers = sources.map((source) => readLayer(source, problems))
+  const http = firstOf(layers, 'http')
+  const config: Config = {
+    file,
+    listen: firstOf(layers, 'listen') ?? DEFAULT_LISTEN.map((uri) => parseEndpoint(uri, 'listen', 'vm')),
+    dial: firstOf(layers, 'dial') ?? [],
+    http: http === undefined ? parseHttpAddress(DEFAULT_HTTP) : http,
+    dataDir: firstOf(layers, 'dataDir') ?? defaultDataDir(inputs.env),
+    capture: firstOf(layers, 'capture') ?? null,
+    captureRedact: firstOf(layers, 'captureRedact') ?? false,
+    serviceUris: firstOf(layers, 'serviceUris') ?? [],
+    allowDial: firstOf(layers, 'allowDial') ?? [],
+    writers: firstOf(layers, 'writers') ?? 'shared',
+    logLevel: firstOf(layers, 'logLevel') ?? 'info',
+    limits: limitsWith(Object.assign({}, ...layers.map(({ limits }) => limits).reverse())),
+  }
+  // What is missing because it was wrong would only cause further complaints.
+  if (problems.length === 0) checkTogether(config, sources.at(-1), problems)
+  if (problems.length > 0) throw new ConfigError(problems.sort(byPlace))
+  return config
+}
+
+/** From top to bottom; flags and environment first. */
+function byPlace(a: ConfigProblem, b: ConfigProblem): number {
+  return (a.line ?? 0) - (b.line ?? 0) || (a.column ?? 0) - (b.column ?? 0)
+}
+
+/** The effective settings, as they would stand in a file. */
+export function effectiveSettings(config: Config): Settings {
+  return {
+    listen: config.listen.map(formatEndpoint),
+    dial: config.dial.map(formatEndpoint),
+    http: config.http === null ? 'off' : formatHostPort(config.http.host, config.http.tcpPort),
+    dataDir: config.dataDir,
+    ...(config.capture === null ? {} : { capture: config.capture }),
+    captureRedact: config.captureRedact,
+    serviceUris: [...config.serviceUris],
+    allowDial: config.allowDial.map(({ text }) => text),
+    writers: config.writers,
+    logLevel: config.logLevel,
+    limits: { ...config.limits },
+  }
+}
+
+function firstOf<Name extends keyof ConfigLayer>(
+  layers: readonly ConfigLayer[],
+  name: Name,
+): ConfigLayer[Name] | undefined {
+  return layers.find((layer) => layer[name] !== undefined)?.[name]
+}
+
+/** The flag of a setting: `dataDir` is `--data-dir`. */
+export function flagName(setting: string): string {
+  return `--${setting.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`)}`
+}
+
+function flagSource(flags: Settings, directory: string): SettingsSource {
+  // Commander gives undefined for what was not on the command line.
+  const values = Object.fromEntries(Object.entries(flags).filter(([, value]) => value !== undefined))
+  return {
+    values,
+    directory,
+    locate: ([setting]) => ({ where: flagName(String(setting)), line: null, column: null }),
+  }
+}
+
+function environmentSource(env: ConfigInputs['env'], directory: string): SettingsSource {
+  const logLevel = nonEmpty(env['VSPC_LOG_LEVEL'])
+  return {
+    values: logLevel === undefined ? {} : { logLevel },
+    directory,
+    locate: () => ({ where: 'VSPC_LOG_LEVEL', line: null, column: null }),
+  }
+}
+
+/** An empty variable counts as none, as `VSPC_CONFIG= vspc serve` is meant. */
+function nonEmpty(value: string | undefined): string | undefined {
+  return value === '' ? undefined : value
+}
+
+/** XDG base directories: state belongs to $XDG_STATE_HOME, which counts only if absolute. */
+function defaultDataDir(env: ConfigInputs['env']): string {
+  const state = env['XDG_STATE_HOME']
+  if (state !== undefined && isAbsolute(state)) return join(state, 'vspc')
+  return join(nonEmpty(env['HOME']) ?? homedir(), '.local', 'state', 'vspc')
+}
+
+/** What no setting shows on its own. */
+function checkTogether(config: Config, source: SettingsSource | undefined, problems: ConfigProblem[]): void {
+  const report = (path: SettingPath, message: string): void => {
+    const place = config.file === null ? null : source?.locate(path, 'value')
+    problems.push({
+      code: 'VSPC_CONFIG_INVALID',
+      ...(place ?? { where: 'configuration', line: null, column: null }),
+      message,
+    })
+  }
+  if (config.listen.length === 0 && config.dial.length === 0) {
+    report(['listen'], 'there is nothing to do: listen and dial are both empty; give at least one endpoint')
+  }
+  const { redialMinMs, redialMaxMs } = config.limits
+  if (redialMinMs > redialMaxMs) {
+    report(
+      ['limits', 'redialMinMs'],
+      `limits.redialMinMs is ${redialMinMs}, more than limits.redialMaxMs (${redialMaxMs}); accepted is at most that`,
+    )
+  }
+}

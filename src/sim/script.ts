@@ -1,0 +1,150 @@
+/** Scripts of what happens to simulated VMs, and when: a YAML or JSON list of steps. */
+import { LineCounter, parseDocument, type Node as YamlNode } from 'yaml'
+import { nearest, VspcError } from '../base/index.ts'
+import { MIGRATION_FAILURES, type MigrationFailure, SOURCE_FINS, type SourceFin } from './migration-variants.ts'
+
+export type SimStep = {
+  /** Seconds after the start. */
+  readonly at: number
+  /** Again every so many seconds. */
+  readonly every?: number
+  /** A VM's name; `*` and `?` match as in file names. */
+  readonly vm: string
+  /** Where the step stands, for messages: `demo.yaml:7`. */
+  readonly where: string
+} & (
+  | {
+      readonly do: 'migrate'
+      /** A host's name; default: another one at random. */
+      readonly to?: string
+      readonly sourceFin?: SourceFin
+      readonly stunMs?: number
+      readonly goaheadLimitMs?: number
+      readonly peerOkLimitMs?: number
+      readonly failure?: MigrationFailure
+    }
+  | { readonly do: 'power-on' | 'drop' }
+  | { readonly do: 'power-off'; readonly how?: 'fin' | 'reset' }
+  | { readonly do: 'print'; readonly text: string; readonly port?: number }
+  | { readonly do: 'rename'; readonly name: string }
+)
+
+type FieldKind = 'seconds' | 'ms' | 'text' | 'index' | readonly string[]
+
+/** Fields each action takes besides at, every, vm and do; `!` = required. */
+const ACTIONS: Record<string, Record<string, { kind: FieldKind; required?: true }>> = {
+  migrate: {
+    to: { kind: 'text' },
+    sourceFin: { kind: SOURCE_FINS },
+    stunMs: { kind: 'ms' },
+    goaheadLimitMs: { kind: 'ms' },
+    peerOkLimitMs: { kind: 'ms' },
+    failure: { kind: MIGRATION_FAILURES },
+  },
+  // Short for a migrate that fails after GOAHEAD.
+  abort: { to: { kind: 'text' }, stunMs: { kind: 'ms' } },
+  'power-on': {},
+  'power-off': { how: { kind: ['fin', 'reset'] } },
+  drop: {},
+  print: { text: { kind: 'text', required: true }, port: { kind: 'index' } },
+  rename: { name: { kind: 'text', required: true } },
+}
+
+const COMMON: Record<string, { kind: FieldKind; required?: true }> = {
+  at: { kind: 'seconds', required: true },
+  every: { kind: 'seconds' },
+  vm: { kind: 'text', required: true },
+  do: { kind: Object.keys(ACTIONS), required: true },
+}
+
+/**
+ * Parses a script. `file` is only used in messages.
+ * @throws VspcError VSPC_SIM_SCRIPT that names line, step, fault and fix.
+ */
+export function parseSimScript(text: string, file = 'script'): SimStep[] {
+  const lineCounter = new LineCounter()
+  const document = parseDocument(text, { lineCounter, prettyErrors: false })
+  const lineOf = (offset: number) => lineCounter.linePos(offset).line
+  const [fault] = document.errors
+  if (fault) throw new VspcError('VSPC_SIM_SCRIPT', `${file}:${lineOf(fault.pos[0])}: ${fault.message}`)
+  const root = document.contents
+  const entries: unknown = document.toJS()
+  if (!Array.isArray(entries)) {
+    throw new VspcError('VSPC_SIM_SCRIPT', `${file}:1: expected a list of steps, as in ${EXAMPLE}`)
+  }
+  const nodes = root && 'items' in root ? (root.items as YamlNode[]) : []
+  return entries.map((entry: unknown, index) => {
+    const where = `${file}:${lineOf(nodes[index]?.range?.[0] ?? 0)}`
+    return parseStep(entry, where, index + 1)
+  })
+}
+
+const EXAMPLE = '- { at: 5, vm: vm-0001, do: migrate }'
+
+function parseStep(entry: unknown, where: string, number: number): SimStep {
+  const fail = (text: string): never => {
+    throw new VspcError('VSPC_SIM_SCRIPT', `${where}: step ${number}: ${text}`)
+  }
+  if (typeof entry !== 'object' || entry === null || Array.isArray(entry)) {
+    return fail(`expected fields, as in ${EXAMPLE}`)
+  }
+  const step = entry as Record<string, unknown>
+  const action = step['do']
+  checkField(fail, 'do', action, { kind: Object.keys(ACTIONS), required: true })
+  const fields = { ...COMMON, ...ACTIONS[action as string] }
+  for (const name of Object.keys(step)) {
+    if (Object.hasOwn(fields, name)) continue
+    const close = nearest(name, Object.keys(fields))
+    fail(
+      `${action} has no field "${name}"; ${close ? `did you mean "${close}"?` : `it takes ${words(Object.keys(fields))}`}`,
+    )
+  }
+  for (const [name, field] of Object.entries(fields)) checkField(fail, name, step[name], field)
+  if (step['every'] === 0) fail('"every" must be more than 0 seconds')
+  if (action === 'abort') return { ...step, do: 'migrate', failure: 'abort-after-goahead', where } as SimStep
+  return { ...step, where } as SimStep
+}
+
+function checkField(
+  fail: (text: string) => never,
+  name: string,
+  value: unknown,
+  field: { kind: FieldKind; required?: true },
+): void {
+  const { kind } = field
+  if (value === undefined || value === null) {
+    if (field.required) fail(`"${name}" is missing; expected ${describeKind(kind)}`)
+    return
+  }
+  const wrong = (hint = '') => fail(`"${name}" is ${JSON.stringify(value)}; expected ${describeKind(kind)}${hint}`)
+  if (kind === 'text') {
+    if (typeof value !== 'string' || value === '') wrong()
+  } else if (kind === 'seconds' || kind === 'ms' || kind === 'index') {
+    if (typeof value !== 'number' || !Number.isFinite(value) || value < 0) wrong()
+    else if (kind === 'index' && !Number.isInteger(value)) wrong()
+  } else if (typeof value !== 'string' || !kind.includes(value)) {
+    const close = nearest(String(value), kind)
+    wrong(close ? `; did you mean "${close}"?` : '')
+  }
+}
+
+function describeKind(kind: FieldKind): string {
+  if (kind === 'seconds') return 'a number of seconds'
+  if (kind === 'ms') return 'a number of milliseconds'
+  if (kind === 'index') return 'a whole number from 0'
+  if (kind === 'text') return 'text'
+  return `one of ${words(kind)}`
+}
+
+function words(all: readonly string[]): string {
+  return all.join(', ')
+}
+
+/** Whether a VM's name matches a step's `vm`. */
+export function matchesVm(pattern: string, name: string): boolean {
+  const source = pattern
+    .replace(/[.+^${}()|[\]\\]/g, '\\$&')
+    .replace(/\*/g, '.*')
+    .replace(/\?/g, '.')
+  return new RegExp(`^${source}$`).test(name)
+}

@@ -1,0 +1,141 @@
+/** Endpoints: where a byte stream comes from or goes to, as data and as canonical text. Pure. */
+
+/** Who connects to whom. A role is not part of the URI: it comes from the flag or setting that the URI stands in. */
+export type EndpointRole = 'listen' | 'dial'
+
+/** `vm`: at the other end is a virtual serial port (or its host). `plain`: bytes that are not looked into. */
+export type EndpointUse = 'vm' | 'plain'
+
+export const VM_PROTOCOLS = ['vmware', 'telnet', 'raw'] as const
+export type VmProtocol = (typeof VM_PROTOCOLS)[number]
+
+export const TLS_VERSIONS = ['1.0', '1.1', '1.2', '1.3'] as const
+export type TlsVersion = (typeof TLS_VERSIONS)[number]
+
+/** What a VM endpoint says about the serial port behind it. */
+export interface VmParameters {
+  readonly protocol: VmProtocol
+  /** VM name, for streams that carry no identity. */
+  readonly name: string | null
+  /** Tells several ports of one VM apart; `[A-Za-z0-9._-]{1,64}`. */
+  readonly label: string | null
+}
+
+/** Files are paths as written, not yet opened. A listener always has `cert` and `key`, a dialler both or neither. */
+export interface TlsParameters {
+  readonly cert: string | null
+  readonly key: string | null
+  readonly ca: string | null
+  /** SHA-256 of the DER certificate the peer must show: 64 lower-case hex digits. */
+  readonly pin: string | null
+  readonly servername: string | null
+  readonly tlsMin: TlsVersion
+}
+
+export interface TcpEndpoint {
+  readonly scheme: 'tcp'
+  /** Name or address, lower case; IPv6 without brackets. */
+  readonly host: string
+  /** 0 (any free one) only when listening. */
+  readonly tcpPort: number
+  /** VM listeners only: TLS beside plain, told apart by the first byte. */
+  readonly tls: TlsParameters | null
+  /** Null for plain use. */
+  readonly vm: VmParameters | null
+}
+
+export interface TlsEndpoint {
+  readonly scheme: 'tls'
+  readonly host: string
+  readonly tcpPort: number
+  readonly tls: TlsParameters
+  readonly vm: VmParameters | null
+}
+
+export interface UnixEndpoint {
+  readonly scheme: 'unix'
+  /** Absolute, at most 107 bytes. */
+  readonly path: string
+  readonly tls: TlsParameters | null
+  readonly vm: VmParameters | null
+}
+
+export interface FifoEndpoint {
+  readonly scheme: 'fifo'
+  readonly path: string
+  readonly vm: VmParameters | null
+}
+
+export interface VsockEndpoint {
+  readonly scheme: 'vsock'
+  readonly cid: number | 'any' | 'host' | 'local'
+  /** 32 bits, unlike TCP. */
+  readonly vsockPort: number
+  readonly vm: VmParameters | null
+}
+
+export interface HvsockEndpoint {
+  readonly scheme: 'hvsock'
+  readonly path: string
+  readonly vsockPort: number
+  readonly vm: VmParameters | null
+}
+
+export type Endpoint = TcpEndpoint | TlsEndpoint | UnixEndpoint | FifoEndpoint | VsockEndpoint | HvsockEndpoint
+export type Scheme = Endpoint['scheme']
+
+export const SCHEMES = ['tcp', 'tls', 'unix', 'fifo', 'vsock', 'hvsock'] as const satisfies readonly Scheme[]
+
+export const VM_PARAMETERS = ['protocol', 'name', 'label'] as const
+export const TLS_PARAMETERS = ['cert', 'key', 'ca', 'pin', 'servername', 'tlsMin'] as const
+export const PARAMETERS = [...VM_PARAMETERS, ...TLS_PARAMETERS] as const
+export type Parameter = (typeof PARAMETERS)[number]
+
+export const DEFAULT_TLS_MIN: TlsVersion = '1.2'
+
+/** The canonical text: `parseEndpoint` of it gives an equal endpoint. Parameters with default values are left out. */
+export function formatEndpoint(endpoint: Endpoint): string {
+  switch (endpoint.scheme) {
+    case 'tcp':
+    case 'tls':
+      return `${endpoint.scheme}://${formatHostPort(endpoint.host, endpoint.tcpPort)}${formatQuery(endpoint.vm, endpoint.tls)}`
+    case 'unix':
+      return `unix://${percentEncode(endpoint.path)}${formatQuery(endpoint.vm, endpoint.tls)}`
+    case 'fifo':
+      return `fifo://${percentEncode(endpoint.path)}${formatQuery(endpoint.vm, null)}`
+    case 'vsock':
+      return `vsock://${endpoint.cid}:${endpoint.vsockPort}${formatQuery(endpoint.vm, null)}`
+    case 'hvsock':
+      return `hvsock://${percentEncode(endpoint.path)}:${endpoint.vsockPort}${formatQuery(endpoint.vm, null)}`
+  }
+}
+
+/** `10.0.0.7:23`, `[fe80::1]:23`. */
+export function formatHostPort(host: string, tcpPort: number): string {
+  return host.includes(':') ? `[${host}]:${tcpPort}` : `${host}:${tcpPort}`
+}
+
+function formatQuery(vm: VmParameters | null, tls: TlsParameters | null): string {
+  const values: Record<Parameter, string | null> = {
+    protocol: vm === null || vm.protocol === 'vmware' ? null : vm.protocol,
+    name: vm?.name ?? null,
+    label: vm?.label ?? null,
+    cert: tls?.cert ?? null,
+    key: tls?.key ?? null,
+    ca: tls?.ca ?? null,
+    pin: tls?.pin == null ? null : `sha256:${tls.pin}`,
+    servername: tls?.servername ?? null,
+    tlsMin: tls === null || tls.tlsMin === DEFAULT_TLS_MIN ? null : tls.tlsMin,
+  }
+  const parts: string[] = []
+  for (const name of PARAMETERS) {
+    const value = values[name]
+    if (value !== null) parts.push(`${name}=${percentEncode(value)}`)
+  }
+  return parts.length > 0 ? `?${parts.join('&')}` : ''
+}
+
+/** Percent-encoded, but `/` and `:` stay readable: neither separates anything where this is used. */
+function percentEncode(text: string): string {
+  return encodeURIComponent(text).replaceAll('%2F', '/').replaceAll('%3A', ':')
+}

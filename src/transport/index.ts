@@ -1,0 +1,19 @@
+export type { ByteStream, PeerInfo } from './byte-stream.ts'
+export type { DialOptions, ListenHandlers, Listening, ListenOptions, ListenProblem } from './contracts.ts'
+export {
+  type Endpoint,
+  type EndpointRole,
+  type EndpointUse,
+  formatEndpoint,
+  formatHostPort,
+  type TcpEndpoint,
+  type TlsEndpoint,
+  type TlsParameters,
+  type UnixEndpoint,
+  type VmParameters,
+  type VmProtocol,
+} from './endpoint.ts'
+export { parseEndpoint } from './endpoint-parser.ts'
+export { type EndpointPattern, matchesEndpoint, parseEndpointPattern } from './endpoint-pattern.ts'
+export { assertSupported, dial, listen } from './registry.ts'
+export { loadServerTls, type ServerTlsContext, type TlsUpgradeOptions, upgradeServer } from './tls.ts'

@@ -1,0 +1,148 @@
+/**
+ * What tcp: and unix: listeners share. A plain listener hands sockets over as they come; one with TLS keeps them until
+ * it knows that they are plain, or until the handshake is done.
+ */
+import { createServer, type ListenOptions as NetListenOptions, type Server, type Socket } from 'node:net'
+import { errorMessage, VspcError } from '../base/index.ts'
+import { type ByteStream, ignoreError, type PeerInfo } from './byte-stream.ts'
+import type { ListenHandlers, ListenOptions } from './contracts.ts'
+import type { Endpoint } from './endpoint.ts'
+import { awaitFirstByte } from './first-byte.ts'
+import { acceptError } from './system-errors.ts'
+import { type ServerTlsContext, upgradeServer } from './tls.ts'
+
+/** A restart of many hosts at once must not overflow it; the system caps it (net.core.somaxconn). */
+const BACKLOG = 4096
+
+export interface AcceptPlan {
+  readonly endpoint: Endpoint
+  readonly address: NetListenOptions
+  /** Null: the peer is gone already. */
+  readonly peerOf: (socket: Socket) => PeerInfo | null
+  readonly tls: ServerTlsContext | null
+  /** `only`: every connection begins with TLS. `beside`: the first byte tells. Means nothing without `tls`. */
+  readonly tlsMode: 'only' | 'beside'
+}
+
+/** Accepts connections until closed. */
+export class Listener {
+  readonly server: Server
+  readonly #plan: AcceptPlan
+  readonly #handlers: ListenHandlers
+  readonly #options: ListenOptions
+  /** Sockets not handed over yet: to be dropped by `close`. */
+  readonly #pending = new Set<Socket>()
+
+  private constructor(plan: AcceptPlan, handlers: ListenHandlers, options: ListenOptions) {
+    this.#plan = plan
+    this.#handlers = handlers
+    this.#options = options
+    this.server = createServer({
+      allowHalfOpen: true,
+      noDelay: true,
+      keepAlive: true,
+      keepAliveInitialDelay: options.limits.keepAliveMs,
+    })
+    this.server.on(
+      'connection',
+      plan.tls === null ? (socket) => this.#plain(socket) : (socket) => this.#withTls(socket),
+    )
+  }
+
+  /** Binds and listens. @throws what the system says; the caller words it. */
+  static async start(plan: AcceptPlan, handlers: ListenHandlers, options: ListenOptions): Promise<Listener> {
+    const listener = new Listener(plan, handlers, options)
+    const { server } = listener
+    await new Promise<void>((resolve, reject) => {
+      server.once('error', reject)
+      server.listen({ ...plan.address, backlog: BACKLOG }, () => {
+        server.off('error', reject)
+        // Node emits failed accepts here; the listener itself is none the worse. For want of descriptors (EMFILE)
+        // libuv does not even tell: it takes the connection with a spare descriptor and closes it (seen, Node 20.20).
+        server.on('error', (error) => listener.#acceptFailed(error))
+        resolve()
+      })
+    })
+    for (const warning of plan.tls?.warnings ?? []) {
+      handlers.problem({ kind: 'certificate', peer: null, error: new VspcError('VSPC_TLS_FILES', warning) })
+    }
+    return listener
+  }
+
+  /** The port of a TCP listener, as bound. */
+  get tcpPort(): number {
+    const address = this.server.address()
+    return address !== null && typeof address === 'object' ? address.port : 0
+  }
+
+  close(): void {
+    // Its callback would wait for every connection handed over; the address is free at once.
+    if (this.server.listening) this.server.close()
+    for (const socket of this.#pending) socket.destroy()
+    this.#pending.clear()
+  }
+
+  #acceptFailed(error: Error): void {
+    this.#handlers.problem({ kind: 'accept', peer: null, error: acceptError(this.#plan.endpoint, error) })
+  }
+
+  #plain(socket: Socket): void {
+    const peer = this.#plan.peerOf(socket)
+    if (peer === null) {
+      socket.on('error', ignoreError)
+      socket.destroy()
+      return
+    }
+    this.#handlers.stream({ socket, peer })
+  }
+
+  #withTls(socket: Socket): void {
+    socket.on('error', ignoreError)
+    const peer = this.#plan.peerOf(socket)
+    if (peer === null) {
+      socket.destroy()
+      return
+    }
+    this.#pending.add(socket)
+    const forget = (): boolean => this.#pending.delete(socket)
+    socket.once('close', forget)
+    const handOver = (stream: ByteStream): void => {
+      socket.off('close', forget)
+      // Closed meanwhile, or by now without owner.
+      if (forget()) this.#handlers.stream(stream)
+      else stream.socket.destroy()
+    }
+    const startTls = (): void => {
+      void this.#handshake({ socket, peer }, handOver)
+    }
+    if (this.#plan.tlsMode === 'only') {
+      startTls()
+      return
+    }
+    awaitFirstByte(socket, this.#options.limits.firstByteMs, this.#options.clock, (kind) => {
+      if (kind === 'tls') startTls()
+      else handOver({ socket, peer })
+    })
+  }
+
+  async #handshake(stream: ByteStream, handOver: (stream: ByteStream) => void): Promise<void> {
+    const context = this.#plan.tls?.context
+    if (context === undefined) return
+    let secured: ByteStream
+    try {
+      secured = await upgradeServer(stream, {
+        context,
+        handshakeMs: this.#options.limits.tlsHandshakeMs,
+        clock: this.#options.clock,
+      })
+    } catch (error) {
+      // A handshake cut short by our own close() is no problem of the peer's.
+      if (!this.server.listening) return
+      const reported =
+        error instanceof VspcError ? error : new VspcError('VSPC_TLS_HANDSHAKE', errorMessage(error), { cause: error })
+      this.#handlers.problem({ kind: 'handshake', peer: stream.peer, error: reported })
+      return
+    }
+    handOver(secured)
+  }
+}

@@ -1,0 +1,21 @@
+import { expect, test } from 'vitest'
+import { configurationDocs, EXAMPLE } from '../../scripts/configuration-docs.ts'
+import { parseConfigText } from '../../src/app/config-file.ts'
+import { readLayer } from '../../src/app/config-layer.ts'
+import type { ConfigProblem } from '../../src/app/config-problems.ts'
+import { loadConfig } from '../../src/app/index.ts'
+
+test('docs/configuration.md says what the schema and the limits say', async () => {
+  // Out of date? npx vitest run test/app/config-docs.test.ts -u
+  await expect(configurationDocs()).toMatchFileSnapshot('../../docs/configuration.md')
+})
+
+test('its example is valid', () => {
+  const problems: ConfigProblem[] = []
+  readLayer(parseConfigText('example.yaml', EXAMPLE, '/etc/vspc'), problems)
+  expect(problems).toEqual([])
+})
+
+test('nothing at all is a configuration', () => {
+  expect(() => loadConfig({ env: {}, flags: {} })).not.toThrow()
+})
