@@ -51,7 +51,8 @@ export class ByteQueue {
       return
     }
     if (length >= 1024) {
-      this.#pieces.push(bytes.slice())
+      // Not slice(): that of a Buffer is no copy.
+      this.#pieces.push(new Uint8Array(bytes))
       return
     }
     const fresh = new Uint8Array(Math.max(length, this.#bytes > 4096 ? 4096 : 256))

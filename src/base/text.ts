@@ -6,11 +6,11 @@
 export function cleanText(raw: Uint8Array | string, maxLength = 256): string {
   const text = typeof raw === 'string' ? raw : new TextDecoder('utf-8', { fatal: false, ignoreBOM: true }).decode(raw)
   const clean = text
-    .replace(/[\u0000-\u001f\u007f-\u009f\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff\ufff9-\ufffb]/g, '')
+    .replace(/[\u0000-\u001f\u007f-\u009f\u061c\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff\ufff9-\ufffb]/g, '')
     .trim()
     .slice(0, maxLength)
-  // A cut surrogate pair would be an invalid string.
-  return clean.replace(/[\ud800-\udbff]$/, '')
+  // Half a surrogate pair, cut here or sent so, would be an invalid string.
+  return clean.replace(/[\ud800-\udbff](?![\udc00-\udfff])|(?<![\ud800-\udbff])[\udc00-\udfff]/g, '')
 }
 
 /** The candidate most like `word`, if any is like it at all: for "did you mean". */

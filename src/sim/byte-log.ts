@@ -25,11 +25,6 @@ export class ByteLog {
     this.#buffer.set(bytes, this.#length)
     this.#length = needed
   }
-
-  clear(): void {
-    this.#buffer = EMPTY
-    this.#length = 0
-  }
 }
 
 /** Position of `needle` in `bytes` at or after `from`; -1 when absent. */

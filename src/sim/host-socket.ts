@@ -4,6 +4,7 @@ import { type Clock, errorMessage, LIMITS, type Timer, VspcError } from '../base
 import { SplitWriter, type WriteSplit } from './split-writer.ts'
 import { checkPin, describeTarget, openSocket, type SimTarget, type SimTls, upgradeSocket } from './target.ts'
 import { VmFrames } from './vm-frames.ts'
+import { concatBytes } from './wire.ts'
 
 /** How a connection ended: the proxy's FIN, ours, a reset by the proxy, `reset` or `abort`, or failure to connect. */
 export interface CloseInfo {
@@ -33,6 +34,8 @@ export abstract class HostSocket extends VmFrames {
   readonly #options: HostSocketOptions
   #socket: OwnedSocket
   #splitter: SplitWriter | null = null
+  /** All answers to one segment leave as one, like those of a VM under Nagle's algorithm [seen: frame 14]. */
+  #batch: Uint8Array[] | null = null
   #phase: 'dialing' | 'open' | 'closed' = 'dialing'
   #dialTimer: Timer | null
   #closeInfo: CloseInfo | null = null
@@ -95,14 +98,15 @@ export abstract class HostSocket extends VmFrames {
   /** Writes bytes as they are. False: the socket is full, wait for `writable`. Ignored once closed or after `fin`. */
   override sendRaw(bytes: Uint8Array): boolean {
     if (this.#phase === 'closed' || this.#finSent) return false
-    if (this.#splitter === null) return this.#socket.write(bytes)
-    this.#splitter.write(bytes)
-    return true
+    if (this.#batch === null) return this.#write(bytes)
+    this.#batch.push(bytes)
+    return !this.#socket.writableNeedDrain
   }
 
   /** Sends FIN once everything written is out; reading goes on until the proxy closes too. */
   fin(): void {
     if (this.#finSent || this.#phase === 'closed') return
+    this.#flushBatch()
     this.#finSent = true
     const socket = this.#socket
     if (this.#splitter) this.#splitter.whenIdle(() => socket.end())
@@ -137,6 +141,7 @@ export abstract class HostSocket extends VmFrames {
 
   /** Goes on in TLS on the same connection; what follows in the current chunk would be lost, and is never sent. */
   protected startTls(tls: SimTls): void {
+    this.#flushBatch()
     const plain = this.#socket
     plain.off('data', onData).off('end', onEnd).off('drain', onDrain).off('close', onClose)
     this.#socket = upgradeSocket(plain, tls)
@@ -158,20 +163,40 @@ export abstract class HostSocket extends VmFrames {
     else {
       this.#finReceived = true
       // A host whose proxy has closed has no use for the other half.
-      this.#socket.end()
+      if (!this.#finSent) this.#socket.end()
     }
   }
 
   socketChunk(chunk: Uint8Array): void {
-    const socket = this.#socket
-    // All answers to one segment leave as one, like those of a VM under Nagle's algorithm [seen: frame 14].
-    socket.cork()
-    this.onChunk(chunk)
-    socket.uncork()
+    this.#batch = []
+    try {
+      this.onChunk(chunk)
+    } finally {
+      this.#endBatch()
+    }
   }
 
   socketError(error: Error): void {
     this.#error ??= error
+  }
+
+  #write(bytes: Uint8Array): boolean {
+    if (this.#splitter === null) return this.#socket.write(bytes)
+    this.#splitter.write(bytes)
+    return true
+  }
+
+  #endBatch(): void {
+    this.#flushBatch()
+    this.#batch = null
+  }
+
+  #flushBatch(): void {
+    const batch = this.#batch
+    const [first] = batch ?? []
+    if (!batch || !first) return
+    this.#batch = []
+    this.#write(batch.length === 1 ? first : concatBytes(...batch))
   }
 
   #pinned(tls: SimTls): boolean {
@@ -191,9 +216,9 @@ export abstract class HostSocket extends VmFrames {
     if (target.tls && !this.#pinned(target.tls)) return
     this.#phase = 'open'
     if (split !== undefined) this.#splitter = new SplitWriter(this.#socket, split)
-    this.#socket.cork()
+    this.#batch = []
     this.onOpen()
-    this.#socket.uncork()
+    this.#endBatch()
     const waiting = this.#onOpen
     this.#onOpen = []
     for (const { resolve } of waiting) resolve()

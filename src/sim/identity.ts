@@ -109,6 +109,17 @@ export function simVmName(index: number): string {
   return `vm-${String(index + 1).padStart(4, '0')}`
 }
 
+/** A whole identity that depends on the VM's name only, but for the location UUID, which depends on its host too. */
+export function namedIdentity(name: string, hostName: string): SimIdentity {
+  const index = hashName(name)
+  return {
+    vcUuid: simUuid('vc', 0, index),
+    name,
+    biosUuid: simUuid('bios', 0, index),
+    locationUuid: simUuid('location', 0, index, hashName(hostName)),
+  }
+}
+
 /** FNV-1a, so that a name always means the same UUID. */
 export function hashName(text: string): number {
   let value = 0x811c9dc5

@@ -95,9 +95,8 @@ function parseStep(entry: unknown, where: string, number: number): SimStep {
   for (const name of Object.keys(step)) {
     if (Object.hasOwn(fields, name)) continue
     const close = nearest(name, Object.keys(fields))
-    fail(
-      `${action} has no field "${name}"; ${close ? `did you mean "${close}"?` : `it takes ${words(Object.keys(fields))}`}`,
-    )
+    const hint = close ? `did you mean "${close}"?` : `it takes ${words(Object.keys(fields))}`
+    fail(`${action} has no field "${name}"; ${hint}`)
   }
   for (const [name, field] of Object.entries(fields)) checkField(fail, name, step[name], field)
   if (step['every'] === 0) fail('"every" must be more than 0 seconds')

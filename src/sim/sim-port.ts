@@ -11,31 +11,13 @@ import { ByteLog } from './byte-log.ts'
 import { BRK, OPTION, SUB } from './codes.ts'
 import type { Guest, GuestMachine } from './guest.ts'
 import type { CloseInfo } from './host-socket.ts'
+import type { PortHost } from './port-host.ts'
 import type { SimConnection, SimConnectionHandler } from './sim-connection.ts'
 import type { Ticker } from './ticker.ts'
 import { startsWith } from './wire.ts'
 
 /** `refused`: the proxy said WONT-PROXY; the link stays up, nothing flows. `waiting`: lost, about to dial again. */
 export type SimPortState = 'off' | 'connecting' | 'attached' | 'refused' | 'waiting'
-
-/** What a port needs from its VM. */
-export interface PortHost {
-  readonly name: string
-  readonly hostName: string
-  readonly clock: Clock
-  readonly redialMs: number
-  readonly recordInput: boolean
-  /** A new connection from the VM's current host. The port is its handler. */
-  connect(port: SimPort, announcement: Announcement): SimConnection
-  ticker(intervalMs: number): Ticker
-  violation(port: SimPort, text: string): void
-  /** Input arrived or the state changed: somebody may be waiting for it. */
-  changed(port: SimPort): void
-  /** A connection of the port is gone; the VM need not remember it. */
-  gone(connection: SimConnection): void
-  /** The port's connection came up (WILL-PROXY), was refused, or is gone. */
-  portState(port: SimPort, cause: VspcError | null): void
-}
 
 /** Output kept while there is no connection or the VM is frozen, before the guest is told to wait. */
 const MAX_PENDING_BYTES = 65_536

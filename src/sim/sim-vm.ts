@@ -2,11 +2,12 @@ import { type Clock, LIMITS, systemClock, VspcError } from '../base/index.ts'
 import type { Announcement, Opening } from './autopilot.ts'
 import { findBytes } from './byte-log.ts'
 import { type Guest, silentGuest } from './guest.ts'
-import { hashName, type SimIdentity, simUuid } from './identity.ts'
+import { hashName, namedIdentity, type SimIdentity } from './identity.ts'
 import { type MigrateOptions, type MigratingVm, Migration, type MigrationResult, type SimHost } from './migration.ts'
+import type { PortHost } from './port-host.ts'
 import { Random } from './random.ts'
 import { SimConnection, type SimConnectionOptions } from './sim-connection.ts'
-import { type PortHost, SimPort } from './sim-port.ts'
+import { SimPort } from './sim-port.ts'
 import type { SimTarget } from './target.ts'
 import { type Ticker, Tickers } from './ticker.ts'
 import { DEFAULT_WAIT_MS, Waiting } from './waiting.ts'
@@ -56,7 +57,7 @@ export class SimVm implements PortHost, MigratingVm {
   readonly #connections = new Set<SimConnection>()
   readonly #pauses = new Set<() => void>()
   #waiting: Waiting | null = null
-  #attaching: { resolve(): void; reject(error: Error): void } | null = null
+  #attaching: { resolve(): void; reject(error: Error): void }[] = []
   #name: string
   #renamed = false
   #host: SimHost
@@ -151,8 +152,9 @@ export class SimVm implements PortHost, MigratingVm {
     this.#poweredOn = false
     for (const wake of this.#pauses) wake()
     for (const port of this.ports) port.powerOff()
-    this.#attaching?.reject(new VspcError('VSPC_SIM_STATE', `${this.#name} was powered off`))
-    this.#attaching = null
+    for (const { reject } of this.#attaching.splice(0)) {
+      reject(new VspcError('VSPC_SIM_STATE', `${this.#name} was powered off`))
+    }
     const closing = [...this.#connections]
     for (const connection of closing) {
       if (how === 'fin' && connection.isOpen) connection.fin()
@@ -275,43 +277,17 @@ export class SimVm implements PortHost, MigratingVm {
   }
 
   portState(_port: SimPort, cause: VspcError | null): void {
-    const attaching = this.#attaching
-    if (attaching === null) return
-    if (cause) attaching.reject(cause)
-    else if (this.attached) attaching.resolve()
-    else return
-    this.#attaching = null
+    if (cause) for (const { reject } of this.#attaching.splice(0)) reject(cause)
+    else if (this.attached) for (const { resolve } of this.#attaching.splice(0)) resolve()
   }
 
   #untilAttached(): Promise<void> {
-    return new Promise((resolve, reject) => {
-      const earlier = this.#attaching
-      this.#attaching = {
-        resolve: () => {
-          earlier?.resolve()
-          resolve()
-        },
-        reject: (error) => {
-          earlier?.reject(error)
-          reject(error)
-        },
-      }
-    })
+    return new Promise((resolve, reject) => this.#attaching.push({ resolve, reject }))
   }
 
   #identity(host: SimHost): SimIdentity {
     const given = this.#options.identity
-    const identity = typeof given === 'function' ? given(host) : (given ?? this.#ownIdentity(host))
+    const identity = typeof given === 'function' ? given(host) : (given ?? namedIdentity(this.#options.name, host.name))
     return this.#renamed ? { ...identity, name: this.#name } : identity
-  }
-
-  #ownIdentity(host: SimHost): SimIdentity {
-    const index = hashName(this.#options.name)
-    return {
-      vcUuid: simUuid('vc', 0, index),
-      name: this.#name,
-      biosUuid: simUuid('bios', 0, index),
-      locationUuid: simUuid('location', 0, index, hashName(host.name)),
-    }
   }
 }

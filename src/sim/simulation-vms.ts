@@ -36,15 +36,18 @@ export function makeVm(index: number, options: SimulationOptions, shared: Shared
   const { hosts, clock, random, tickers } = shared
   const name = simVmName(index)
   const guest = guests[index % guests.length] ?? { kind: 'silent' }
+  // Once for all connections of the VM.
+  const vcUuid = simUuid('vc', seed, index)
+  const biosUuid = simUuid('bios', seed, index)
   return new SimVm({
     name,
     target: targets[index % targets.length] as SimTarget,
     host: hosts[index % hosts.length] as SimHost,
     ports: makePorts(index, name, guest, options),
     identity: (host) => ({
-      vcUuid: simUuid('vc', seed, index),
+      vcUuid,
       name,
-      biosUuid: simUuid('bios', seed, index),
+      biosUuid,
       locationUuid: simUuid('location', seed, index, hosts.indexOf(host)),
     }),
     opening: opening === 'mixed' ? (OPENINGS[index % OPENINGS.length] as Opening) : opening,

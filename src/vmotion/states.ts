@@ -118,7 +118,9 @@ export const TRANSITIONS = {
     sourceClosed: ['OFFLINE', 'loseSource', 'reportOffline'],
   },
   DRAINING: {
-    attach: ['STEADY', 'disarm', 'supersedeSource', 'adopt', 'release', 'reportOnline'],
+    // The old source waits stunned for an answer, however short it has to live.
+    attach: ['STEADY', 'notnow', 'disarm', 'supersedeSource', 'adopt', 'release', 'reportOnline'],
+    // The older BEGIN stays without an answer: its NOTNOW could be taken for one to the newer.
     sourceBegin: ['DRAINING', 'startDrain'],
     sourceBeginAgain: ['DRAINING'],
     refuse: ['STEADY', 'disarm', 'notnow', 'release', 'reportRefused'],

@@ -51,6 +51,8 @@ export interface Core {
   /** serviceURI names we answer to; none = any. */
   readonly serviceUris: readonly string[]
   readonly writers: WriterPolicy
+  /** Random, of this run: histories in memory do not outlive it. */
+  readonly epoch: string
   /** True from `stop()` on: no new vMotion is granted. */
   readonly stopping: boolean
   /** BEGIN to GOAHEAD or NOTNOW, ms. */

@@ -58,6 +58,7 @@ export class PortConsoles {
       next,
       state: port.state,
       console: console.id,
+      epoch: port.epoch,
     })
     if (inputPaused) console.setInputPaused(true)
     this.#demote(demoted, `${options.who} took over`)

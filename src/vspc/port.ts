@@ -25,6 +25,8 @@ import type { VmSession } from './vm-session.ts'
 
 const NO_CONSOLES: readonly Console[] = []
 
+let lastSerial = 0
+
 export class Port implements HandoverOwner<VmSession> {
   readonly core: Core
   readonly history: History
@@ -46,6 +48,7 @@ export class Port implements HandoverOwner<VmSession> {
   offlineSince = 0
   /** The last connection: what `vspc ports` shows while offline. */
   lastSession: VmSession | null = null
+  readonly #serial = ++lastSerial
   #held = false
   #consoles: PortConsoles | null = null
   #input: InputQueue | null = null
@@ -71,6 +74,11 @@ export class Port implements HandoverOwner<VmSession> {
   get displayName(): string {
     if (this.name === '') return this.id
     return this.label === null ? this.name : `${this.name}/${this.label}`
+  }
+
+  /** Changes when offsets begin anew: with every run of the server, and when a port was forgotten and came again. */
+  get epoch(): string {
+    return `${this.core.epoch}-${this.#serial}`
   }
 
   get state(): PortState {
@@ -135,7 +143,8 @@ export class Port implements HandoverOwner<VmSession> {
   #outputOfFormer(session: VmSession, bytes: Uint8Array): void {
     const { clock, limits } = this.core
     const since = session.supersededAt
-    if (since > 0 && clock.now() - since > limits.takeoverGraceMs / 2) {
+    // One that we have ended already could run no port: nothing can be sent on it.
+    if (since > 0 && session.reachable && clock.now() - since > limits.takeoverGraceMs / 2) {
       this.core.park(this, session).output(session, bytes)
     } else {
       this.#deliver(bytes)

@@ -1,4 +1,4 @@
-import { type Clock, type Limits, type Logger, type Tap, type Timer, VspcError } from '../base/index.ts'
+import { type Clock, formatHex, type Limits, type Logger, type Tap, type Timer, VspcError } from '../base/index.ts'
 import {
   type ByteStream,
   type Endpoint,
@@ -43,16 +43,17 @@ export interface ServerOptions {
 
 /** The concentrator without its operator side: VM listeners, ports, consoles. */
 export class Server implements Core {
-  readonly limits: Limits
+  limits: Limits
   readonly clock: Clock
   readonly log: Logger
   readonly random: RandomBytes
   readonly tap: Tap | null
   readonly cookies: CookieTable<Port>
   readonly table: PortTable
+  readonly epoch: string
   readonly counters = new Counters()
-  readonly serviceUris: readonly string[]
-  readonly writers: WriterPolicy
+  serviceUris: readonly string[]
+  writers: WriterPolicy
   readonly observeGoahead: (ms: number) => void
   stopping = false
   readonly #options: ServerOptions
@@ -76,6 +77,7 @@ export class Server implements Core {
     this.observeGoahead = options.observeGoahead ?? (() => {})
     this.cookies = new CookieTable(options.random)
     this.table = new PortTable(this)
+    this.epoch = formatHex(options.random(6), '')
     this.#outward = new OutwardDials(this, options.allowDial)
   }
 
@@ -99,6 +101,13 @@ export class Server implements Core {
     }
     for (const endpoint of this.#options.dial) this.#dial(endpoint)
     this.#scheduleSweep()
+  }
+
+  /** Changes what can change while running. It counts for what is opened and decided from now on; nothing is cut. */
+  reconfigure(settings: Pick<ServerOptions, 'serviceUris' | 'writers' | 'limits'>): void {
+    this.serviceUris = settings.serviceUris
+    this.writers = settings.writers
+    this.limits = settings.limits
   }
 
   /** Calls `subscriber` with every event from now on; the returned function ends that. It must not throw. */
@@ -187,7 +196,8 @@ export class Server implements Core {
         stream: (stream) => this.#accept(entry, stream),
         problem: (problem) => this.#problem(entry, problem),
       },
-      { limits: this.limits, clock: this.clock },
+      // Itself, so that a listener sees limits that were changed meanwhile.
+      this,
     )
     this.#listening.push(listening)
     this.log.info({ endpoint: formatEndpoint(listening.endpoint) }, 'listening for VMs')

@@ -80,6 +80,8 @@ export type ConsoleMessage =
       next: number
       state: PortState
       console: number
+      /** Offsets are comparable while this stays the same: a new one means that the history began anew. */
+      epoch: string
     }
   /** The port's state changed; `host` where it runs now. */
   | { type: 'state'; state: PortState; host: string | null; reason: string }

@@ -118,6 +118,11 @@ export class VmSession implements TelnetOwner {
     return !(this.#socket?.writableNeedDrain ?? false)
   }
 
+  /** We have not said FIN: the VM can still be reached. */
+  get reachable(): boolean {
+    return this.#socket?.writable ?? false
+  }
+
   /** Serial data for the VM; encoded here. The caller keeps `bytes`. */
   sendInput(bytes: Uint8Array): void {
     if (this.#telnet !== null) this.#telnet.sendData(bytes)

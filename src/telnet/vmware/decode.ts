@@ -12,7 +12,8 @@ const DIRECTION_CLIENT = 0x43 // 'C'
 export function decodeVmMessage(payload: Uint8Array): VmMessage | VmwareAnomaly | null {
   const code = payload[0]
   if (code === undefined) return null
-  const rest = payload.slice(1)
+  // Not slice(): that of a Buffer is no copy, and would keep the whole read buffer alive.
+  const rest = new Uint8Array(payload.subarray(1))
   switch (code) {
     case SUBOPTION.KNOWN_SUBOPTIONS_1:
       return { kind: 'KNOWN-SUBOPTIONS-1', codes: rest }

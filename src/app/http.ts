@@ -1,0 +1,195 @@
+/** The operators' side: API, WebSockets, events, metrics and the page, assembled on one HTTP server. */
+import type { Socket } from 'node:net'
+import { type FastifyInstance, fastify } from 'fastify'
+import { errorMessage, type Logger, VspcError } from '../base/index.ts'
+import { formatHostPort } from '../transport/index.ts'
+import type { Server } from '../vspc/index.ts'
+import { DEFAULT_HTTP } from './config-schema.ts'
+import type { HttpAddress } from './http-address.ts'
+import { guardRequest, SECURITY_HEADERS } from './http-guard.ts'
+import type { Metrics } from './metrics.ts'
+import { describeApi, openapiRoute } from './openapi.ts'
+import { pageRoute } from './page.ts'
+import { PROBLEM_TYPE, ProblemError, pathOf, problem, problemOf, sendProblem } from './problem.ts'
+import { acceptWebSockets, consoleRoute, limitWebSockets } from './routes-console.ts'
+import { EventStreams, eventRoutes } from './routes-events.ts'
+import { healthRoutes, type Readiness } from './routes-health.ts'
+import { logRoutes } from './routes-log.ts'
+import { portRoutes } from './routes-ports.ts'
+
+/** Names of VMs are at most 256 characters; percent-encoded in UTF-8 they take up to twelve times that. */
+const MAX_PARAMETER_LENGTH = 4_096
+/** No request needs a body. */
+const MAX_BODY_BYTES = 4_096
+
+export interface HttpOptions {
+  readonly address: HttpAddress
+  readonly server: Server
+  readonly metrics: Metrics
+  readonly log: Logger
+  readonly version: string
+  readonly readiness: () => Readiness
+}
+
+export class HttpServer {
+  readonly host: string
+  readonly #app: FastifyInstance
+  readonly #options: HttpOptions
+  readonly #events: EventStreams
+  /** All open ones: the HTTP server itself loses sight of those that were upgraded. */
+  readonly #sockets = new Set<Socket>()
+  #tcpPort: number
+
+  private constructor(app: FastifyInstance, options: HttpOptions, events: EventStreams) {
+    this.#app = app
+    this.#options = options
+    this.#events = events
+    this.host = bindHost(options.address)
+    this.#tcpPort = options.address.tcpPort
+    app.server.on('connection', (socket) => {
+      this.#sockets.add(socket)
+      socket.once('close', () => this.#sockets.delete(socket))
+    })
+  }
+
+  /** @throws VspcError VSPC_TRANSPORT_LISTEN. */
+  static async start(options: HttpOptions): Promise<HttpServer> {
+    const events = new EventStreams(options.server)
+    const http = new HttpServer(await buildApp(options, events), options, events)
+    await http.#listen()
+    return http
+  }
+
+  async #listen(): Promise<void> {
+    const { address } = this.#options
+    try {
+      await this.#app.listen({ host: this.host, port: address.tcpPort, listenTextResolver: () => '' })
+    } catch (error) {
+      await this.#app.close()
+      throw listenError(address, error)
+    }
+    const bound = this.#app.server.address()
+    if (bound !== null && typeof bound === 'object') this.#tcpPort = bound.port
+  }
+
+  /** As bound. */
+  get tcpPort(): number {
+    return this.#tcpPort
+  }
+
+  get url(): string {
+    return `http://${formatHostPort(this.host, this.#tcpPort)}`
+  }
+
+  /** Takes over limits that were changed; consoles that are attached keep theirs. */
+  applyLimits(): void {
+    limitWebSockets(this.#app, this.#options.server)
+  }
+
+  /** Ends event streams and takes no more requests; what runs gets `drainMs`, then is cut. Consoles are closed by then. */
+  async stop(): Promise<void> {
+    const { clock, limits } = this.#options.server
+    this.#events.close()
+    const cut = clock.after(limits.drainMs, () => {
+      for (const socket of this.#sockets) socket.destroy()
+    })
+    // Returns when every connection is closed, that of a console which was told to go included.
+    await this.#app.close()
+    cut.cancel()
+  }
+}
+
+async function buildApp(options: HttpOptions, events: EventStreams): Promise<FastifyInstance> {
+  const { server, log, version } = options
+  const app = fastify({
+    logger: false,
+    bodyLimit: MAX_BODY_BYTES,
+    return503OnClosing: false,
+    routerOptions: { maxParamLength: MAX_PARAMETER_LENGTH },
+    // A parameter that we do not know is a mistake to be told, not to be dropped.
+    ajv: { customOptions: { removeAdditional: false } },
+    clientErrorHandler: (error, socket) => answerBrokenRequest(error, socket),
+    frameworkErrors: (error, request, reply) => {
+      // No hook sees this request, so nobody else would close the socket of a refused upgrade.
+      if (request.raw.headers.upgrade !== undefined) reply.raw.once('finish', () => request.raw.socket.destroySoon())
+      void sendProblem(reply.headers(SECURITY_HEADERS), problemOf(error, request, log))
+    },
+  })
+  const routes = new Map<string, string[]>()
+  app.addHook('onRoute', ({ url, method }) => {
+    routes.set(url, [...(routes.get(url) ?? []), ...[method].flat()])
+  })
+  app.setErrorHandler((error, request, reply) => sendProblem(reply, problemOf(error, request, log), error))
+  app.setNotFoundHandler((request) => {
+    throw noRoute(request.method, pathOf(request.url), routes)
+  })
+  await describeApi(app, version)
+  await acceptWebSockets(app, server)
+  // After the WebSocket plugin's own hook: it closes refused upgrades only once it has seen the request.
+  app.addHook('onRequest', (request, reply, done) => {
+    reply.headers(SECURITY_HEADERS)
+    guardRequest(request.method, request.headers, request.raw.headers.upgrade !== undefined)
+    done()
+  })
+  healthRoutes(app, { readiness: options.readiness, metrics: options.metrics.registry })
+  openapiRoute(app)
+  portRoutes(app, server)
+  logRoutes(app, server)
+  consoleRoute(app, server)
+  eventRoutes(app, events, version)
+  pageRoute(app, { server, version, defaultUrl: `http://${DEFAULT_HTTP}` })
+  await app.ready()
+  return app
+}
+
+/** 404, or 405 where another method would do. */
+function noRoute(method: string, path: string, routes: ReadonlyMap<string, readonly string[]>): ProblemError {
+  for (const [url, methods] of routes) {
+    const pattern = new RegExp(`^${url.replace(/:[a-z]+/g, '[^/]+')}$`)
+    if (!pattern.test(path)) continue
+    const allow = [...new Set(methods)].sort().join(', ')
+    return new ProblemError(405, 'VSPC_REQUEST_INVALID', `${method} is not possible here; possible: ${allow}`, {
+      allow,
+    })
+  }
+  return new ProblemError(404, 'VSPC_REQUEST_INVALID', 'there is nothing at this path; /openapi.json lists all paths')
+}
+
+/** A request that could not even be parsed: there is nothing to answer with but the socket. */
+function answerBrokenRequest(error: Error & { code?: string }, socket: Socket): void {
+  // After an answer, or in the middle of one, another one would only confuse.
+  if (error.code === 'ECONNRESET' || !socket.writable || socket.bytesWritten > 0) {
+    socket.destroy()
+    return
+  }
+  const [status, detail] = BROKEN[error.code ?? ''] ?? [400, 'this is not a valid HTTP/1.1 request']
+  const body = JSON.stringify(problem(status, 'VSPC_REQUEST_INVALID', detail, ''))
+  socket.end(
+    `HTTP/1.1 ${status} Bad Request\r\nContent-Type: ${PROBLEM_TYPE}\r\n` +
+      `Content-Length: ${Buffer.byteLength(body)}\r\nConnection: close\r\n\r\n${body}`,
+  )
+}
+
+const BROKEN: { readonly [code: string]: readonly [status: number, detail: string] } = {
+  HPE_HEADER_OVERFLOW: [431, 'the request has more than 16 KiB of headers'],
+  ERR_HTTP_REQUEST_TIMEOUT: [408, 'the request did not arrive in time'],
+}
+
+/** `localhost` may resolve to addresses of both families; one of them is what the printed URL says. */
+function bindHost({ host }: HttpAddress): string {
+  return host === 'localhost' ? '127.0.0.1' : host
+}
+
+function listenError({ host, tcpPort }: HttpAddress, error: unknown): VspcError {
+  const where = `--http ${formatHostPort(host, tcpPort)}`
+  const code = (error as NodeJS.ErrnoException).code
+  const why =
+    code === 'EADDRINUSE'
+      ? 'another program, maybe another vspc, listens there; stop it, choose another port, or switch HTTP off with --http off'
+      : code === 'EACCES'
+        ? 'this user may not listen there; choose a port above 1023'
+        : code === 'EADDRNOTAVAIL'
+          ? 'this machine has no such address; use 127.0.0.1'
+          : errorMessage(error)
+  return new VspcError('VSPC_TRANSPORT_LISTEN', `${where}: ${why}`, { cause: error })
+}

@@ -1,0 +1,17 @@
+export type {
+  ConsoleInfo,
+  ConsoleMessage,
+  ConsoleMode,
+  ConsoleRequest,
+  PortInfo,
+  PortState,
+  ServerEvent,
+} from '../vspc/index.ts'
+export { type Config, type ConfigInputs, effectiveSettings, loadConfig } from './config.ts'
+export { ConfigError, type ConfigProblem } from './config-problems.ts'
+export { configSchema, LOG_LEVELS, type LogLevel, type Settings, WRITER_POLICIES } from './config-schema.ts'
+export { checkTlsFiles } from './config-tls.ts'
+export type { HttpAddress } from './http-address.ts'
+export { type AppLogger, createLogger } from './logger.ts'
+export type { ReloadPlan } from './reload.ts'
+export { productVersion, type RunningApp, type StartOptions, start } from './wire.ts'

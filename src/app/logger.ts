@@ -1,0 +1,100 @@
+/** pino, on stderr: JSON lines for machines, plain lines for a terminal. Never blocks on a reader that is slow. */
+import { type DestinationStream, type Logger as PinoLogger, pino } from 'pino'
+import { cleanText, type Logger } from '../base/index.ts'
+import type { LogLevel } from './config-schema.ts'
+
+/** Of any object logged, wherever such a name stands in it. Nothing logs these; this is for the day something does. */
+const SECRETS = ['secret', 'password', 'token', 'authorization', 'cookie'].flatMap((name) => [name, `*.${name}`])
+
+/** Log lines kept for a reader that is slow; more are dropped, so that logging can fill no memory. */
+const MAX_BACKLOG_BYTES = 4 << 20
+
+export interface AppLogger extends Logger {
+  /** Takes effect at once, on children too. */
+  setLevel(level: LogLevel): void
+}
+
+/**
+ * @param output 'json' or 'text' to stderr, or a stream for tests, which gets JSON.
+ */
+export function createLogger(level: LogLevel, output: 'json' | 'text' | DestinationStream): AppLogger {
+  const options = {
+    level: 'trace',
+    base: null,
+    timestamp: pino.stdTimeFunctions.isoTime,
+    formatters: { level: (label: string) => ({ level: label }) },
+    redact: { paths: SECRETS, censor: '[redacted]' },
+  }
+  const stream = typeof output === 'string' ? stderrStream(output) : output
+  return new LevelledLogger(pino(options, stream), { rank: RANKS[level] })
+}
+
+const RANKS: { readonly [level in LogLevel]: number } = {
+  trace: 10,
+  debug: 20,
+  info: 30,
+  warn: 40,
+  error: 50,
+  silent: 99,
+}
+
+/** One level for a logger and all its children, which pino's own copy when they are made. */
+class LevelledLogger implements AppLogger {
+  readonly #pino: PinoLogger
+  readonly #level: { rank: number }
+
+  constructor(logger: PinoLogger, level: { rank: number }) {
+    this.#pino = logger
+    this.#level = level
+  }
+
+  setLevel(level: LogLevel): void {
+    this.#level.rank = RANKS[level]
+  }
+
+  trace(fields: object, message: string): void {
+    if (this.#level.rank <= RANKS.trace) this.#pino.trace(fields, message)
+  }
+
+  debug(fields: object, message: string): void {
+    if (this.#level.rank <= RANKS.debug) this.#pino.debug(fields, message)
+  }
+
+  info(fields: object, message: string): void {
+    if (this.#level.rank <= RANKS.info) this.#pino.info(fields, message)
+  }
+
+  warn(fields: object, message: string): void {
+    if (this.#level.rank <= RANKS.warn) this.#pino.warn(fields, message)
+  }
+
+  error(fields: object, message: string): void {
+    if (this.#level.rank <= RANKS.error) this.#pino.error(fields, message)
+  }
+
+  child(bindings: object): Logger {
+    return new LevelledLogger(this.#pino.child(bindings), this.#level)
+  }
+}
+
+function stderrStream(form: 'json' | 'text'): DestinationStream {
+  const stderr = pino.destination({ dest: 2, sync: false, maxLength: MAX_BACKLOG_BYTES })
+  // Nobody reads the log any more (a closed pipe): no reason to stop serving.
+  stderr.on('error', () => {})
+  return form === 'json' ? stderr : { write: (line: string) => void stderr.write(formatLine(line)) }
+}
+
+/** `12:34:56.789 warn  dial failed (endpoint=tcp://... reason="...")` from a JSON line. */
+export function formatLine(line: string): string {
+  const { time, level, msg, ...fields } = JSON.parse(line) as Record<string, unknown>
+  const clock = typeof time === 'string' ? time.slice(11, 23) : ''
+  const rest = Object.entries(fields).map(([name, value]) => `${name}=${formatValue(value)}`)
+  const suffix = rest.length === 0 ? '' : ` (${rest.join(' ')})`
+  // Cleaned as a whole: parts of it come from the wire, and this goes to a terminal.
+  return `${cleanText(`${clock} ${String(level).padEnd(5)} ${String(msg)}${suffix}`, 4_000)}\n`
+}
+
+function formatValue(value: unknown): string {
+  if (typeof value === 'string' && /^[^\s"=()]+$/.test(value)) return value
+  return JSON.stringify(value) ?? 'undefined'
+}

@@ -1,0 +1,196 @@
+/** Metrics for Prometheus. Everything is read when it is asked for; nothing is counted twice, nothing per VM. */
+import { type EventLoopUtilization, monitorEventLoopDelay, performance } from 'node:perf_hooks'
+import { Counter, Gauge, Histogram, Registry } from 'prom-client'
+import type { ConsoleMode, Counters, Port, Server } from '../vspc/index.ts'
+
+type CounterSpec = readonly [name: string, help: string, labels?: Readonly<Record<string, string>>]
+
+/** Every counter of the concentrator: a new one does not compile until it stands here. */
+const COUNTERS: { readonly [name in keyof Counters]: CounterSpec } = {
+  connectionsAccepted: ['vspc_vm_connections_accepted_total', 'VM connections accepted or dialled.'],
+  connectionsRefused: ['vspc_vm_connections_refused_total', 'VM connections refused: stopping, or maxConnections.'],
+  connectionsClosed: ['vspc_vm_connections_closed_total', 'VM connections that have ended.'],
+  negotiationTimeouts: ['vspc_negotiation_timeouts_total', 'VM connections that did not negotiate in time.'],
+  notVmwarePeers: ['vspc_not_vmware_peers_total', 'Peers without the VMware extension on a VMware listener.'],
+  wontProxy: ['vspc_wont_proxy_total', 'Requests for a serviceURI that is not ours.'],
+  unknownPeers: ['vspc_vmotion_unknown_peers_total', 'vMotion destinations with an unknown sequence or secret.'],
+  tlsFailures: ['vspc_tls_failures_total', 'TLS handshakes that failed.'],
+  listenerProblems: ['vspc_listener_problems_total', 'Connections that could not be accepted, certificate warnings.'],
+  dialFailures: ['vspc_dial_failures_total', 'Outgoing connections that failed.'],
+  takeovers: ['vspc_takeovers_total', 'Connections superseded by a newer one of the same port.'],
+  bytesFromVm: ['vspc_vm_received_bytes_total', 'Console bytes received from VMs.'],
+  bytesToVm: ['vspc_vm_sent_bytes_total', 'Console bytes sent to VMs.'],
+  consoleBytes: ['vspc_console_sent_bytes_total', 'Bytes sent to consoles.'],
+  consoleGapBytes: ['vspc_console_gap_bytes_total', 'Bytes that consoles missed: history no longer held them.'],
+  preAttachBytesDropped: [
+    'vspc_pre_attach_dropped_bytes_total',
+    'Bytes that came before the port was known, beyond the cap.',
+  ],
+  telnetAnomalies: ['vspc_telnet_anomalies_total', 'Oddities in telnet framing and negotiation.'],
+  suboptionAnomalies: ['vspc_suboption_anomalies_total', 'VMware suboptions that could not be read.'],
+  unknownSuboptions: ['vspc_unknown_suboptions_total', 'VMware suboptions of unknown kind.'],
+  vmotionsBegun: ['vspc_vmotions_begun_total', 'vMotions begun.'],
+  vmotionsCompleted: ['vspc_vmotions_total', 'vMotions ended, by result.', { result: 'completed' }],
+  vmotionsImplicit: ['vspc_vmotions_total', 'vMotions ended, by result.', { result: 'implicit' }],
+  vmotionsAborted: ['vspc_vmotions_total', 'vMotions ended, by result.', { result: 'aborted' }],
+  vmotionsRefused: ['vspc_vmotions_total', 'vMotions ended, by result.', { result: 'refused' }],
+  vmotionsTimedOut: ['vspc_vmotions_total', 'vMotions ended, by result.', { result: 'timed_out' }],
+  consolesAttached: ['vspc_consoles_attached_total', 'Consoles attached.'],
+  consolesRefused: ['vspc_consoles_refused_total', 'Consoles refused: busy, or maxConsolesPerPort.'],
+  internalErrors: ['vspc_internal_errors_total', 'Faults of this program. Please report them.'],
+}
+
+/** From 0.1 ms to the 5 s after which ESX gives up waiting by default. */
+const GOAHEAD_BUCKETS = [0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5]
+
+/** How often the event loop is looked at, ms: twenty wake-ups a second do not show in an idle server's CPU time. */
+const LOOP_RESOLUTION_MS = 50
+
+/** The registry of one server. Nothing in it is shared with another one in the same process. */
+export class Metrics {
+  readonly registry = new Registry()
+  readonly #goahead: Histogram
+  readonly #loop = monitorEventLoopDelay({ resolution: LOOP_RESOLUTION_MS })
+
+  constructor(version: string) {
+    const registers = [this.registry]
+    this.#goahead = new Histogram({
+      name: 'vspc_vmotion_goahead_seconds',
+      help: 'From VMOTION-BEGIN to GOAHEAD or NOTNOW.',
+      buckets: GOAHEAD_BUCKETS,
+      registers,
+    })
+    new Gauge({
+      name: 'vspc_build_info',
+      help: 'Always 1; the version is in the label.',
+      labelNames: ['version', 'node'],
+      registers,
+    }).set({ version, node: process.version }, 1)
+    this.#addProcess()
+    this.#addLoop()
+  }
+
+  /** @param ms from VMOTION-BEGIN to the answer. */
+  observeGoahead(ms: number): void {
+    this.#goahead.observe(ms / 1000)
+  }
+
+  /** Adds what is read from a server; once. */
+  watch(server: Server): void {
+    const names = Object.keys(COUNTERS) as (keyof Counters)[]
+    for (const metric of new Set(names.map((name) => COUNTERS[name][0]))) {
+      this.#addCounter(
+        metric,
+        names.filter((name) => COUNTERS[name][0] === metric),
+        server.counters,
+      )
+    }
+    this.#addPorts(server)
+    this.#addGauge('vspc_vm_connections', 'VM connections open now.', () => server.connections)
+    this.#addGauge('vspc_vmotions_open', 'vMotions begun and not ended.', () => server.cookies.size)
+  }
+
+  /** Ends the measuring of the event loop. */
+  close(): void {
+    this.#loop.disable()
+  }
+
+  #addCounter(metric: string, sources: readonly (keyof Counters)[], counters: Counters): void {
+    const [, help, labels] = COUNTERS[sources[0] as keyof Counters]
+    new Counter({
+      name: metric,
+      help,
+      labelNames: Object.keys(labels ?? {}),
+      registers: [this.registry],
+      collect() {
+        this.reset()
+        for (const source of sources) this.inc({ ...COUNTERS[source][2] }, counters[source])
+      },
+    })
+  }
+
+  #addGauge(name: string, help: string, read: () => number): void {
+    new Gauge({
+      name,
+      help,
+      registers: [this.registry],
+      collect() {
+        this.set(read())
+      },
+    })
+  }
+
+  #addPorts(server: Server): void {
+    const registers = [this.registry]
+    new Gauge({
+      name: 'vspc_ports',
+      help: 'Ports known now, by state.',
+      labelNames: ['state'],
+      registers,
+      collect() {
+        const counts: Record<Port['state'], number> = { online: 0, offline: 0, migrating: 0 }
+        for (const port of server.table) counts[port.state]++
+        for (const [state, count] of Object.entries(counts)) this.set({ state }, count)
+      },
+    })
+    new Gauge({
+      name: 'vspc_consoles',
+      help: 'Consoles attached now, by mode.',
+      labelNames: ['mode'],
+      registers,
+      collect() {
+        const counts: Record<ConsoleMode, number> = { read: 0, write: 0, exclusive: 0 }
+        for (const port of server.table) for (const console of port.consoles) counts[console.mode]++
+        for (const [mode, count] of Object.entries(counts)) this.set({ mode }, count)
+      },
+    })
+  }
+
+  /** The names that Prometheus' client libraries agree on. */
+  #addProcess(): void {
+    new Counter({
+      name: 'process_cpu_seconds_total',
+      help: 'User and system CPU time.',
+      registers: [this.registry],
+      collect() {
+        const { user, system } = process.cpuUsage()
+        this.reset()
+        this.inc((user + system) / 1e6)
+      },
+    })
+    this.#addGauge('process_resident_memory_bytes', 'Resident memory.', () => process.memoryUsage.rss())
+    this.#addGauge(
+      'process_start_time_seconds',
+      'Start of the process, since 1970.',
+      () => performance.timeOrigin / 1000,
+    )
+    this.#addGauge('nodejs_heap_size_used_bytes', 'JavaScript heap in use.', () => process.memoryUsage().heapUsed)
+    this.#addGauge('nodejs_external_memory_bytes', 'Memory outside of the heap.', () => process.memoryUsage().external)
+  }
+
+  #addLoop(): void {
+    const loop = this.#loop
+    loop.enable()
+    new Gauge({
+      name: 'vspc_event_loop_delay_seconds',
+      help: 'How much later than planned the event loop ran, since the last look.',
+      labelNames: ['quantile'],
+      registers: [this.registry],
+      collect() {
+        for (const quantile of [0.5, 0.9, 0.99, 1]) {
+          const ns = loop.count === 0 ? 0 : quantile === 1 ? loop.max : loop.percentile(quantile * 100)
+          // What is measured is the time between two looks, so the planned part comes off.
+          this.set({ quantile: String(quantile) }, Math.max(0, ns / 1e9 - LOOP_RESOLUTION_MS / 1000))
+        }
+        loop.reset()
+      },
+    })
+    let last: EventLoopUtilization = performance.eventLoopUtilization()
+    this.#addGauge('vspc_event_loop_utilization_ratio', 'Busy share of the event loop since the last look.', () => {
+      const now = performance.eventLoopUtilization()
+      const { utilization } = performance.eventLoopUtilization(now, last)
+      last = now
+      return utilization
+    })
+  }
+}

@@ -1,0 +1,119 @@
+/** Lifecycle events as server-sent events (HTML standard, section 9.2). */
+import type { OutgoingHttpHeaders, ServerResponse } from 'node:http'
+import type { FastifyInstance } from 'fastify'
+import type { Timer } from '../base/index.ts'
+import type { Server, ServerEvent } from '../vspc/index.ts'
+import { PROBLEM_ANSWER } from './openapi.ts'
+import { ProblemError } from './problem.ts'
+
+/** Proxies drop connections that are silent for a minute or less. */
+const HEARTBEAT_MS = 15_000
+/** What a browser waits before it connects again. */
+const RETRY_MS = 2_000
+
+/** Everyone who reads events. Each event is written down once, whoever reads; with no readers it is not even made. */
+export class EventStreams {
+  readonly #server: Server
+  readonly #readers = new Set<ServerResponse>()
+  #unsubscribe: (() => void) | null = null
+  #heartbeat: Timer | null = null
+  #lastId = 0
+  #closed = false
+
+  constructor(server: Server) {
+    this.#server = server
+  }
+
+  get readers(): number {
+    return this.#readers.size
+  }
+
+  /** Takes over the response, whose head has been written, until either side ends it. */
+  add(response: ServerResponse, hello: object): void {
+    response.once('close', () => this.#remove(response))
+    // A reader that went away is dealt with by `close`.
+    response.on('error', () => {})
+    this.#readers.add(response)
+    this.#unsubscribe ??= this.#server.subscribe((event) => this.#publish(event))
+    if (this.#heartbeat === null) this.#beat()
+    response.write(`retry: ${RETRY_MS}\n${frame(this.#lastId, 'hello', hello)}`)
+  }
+
+  /** Ends every stream; new ones are refused. */
+  close(): void {
+    this.#closed = true
+    for (const reader of this.#readers) reader.end()
+  }
+
+  get closed(): boolean {
+    return this.#closed
+  }
+
+  #remove(response: ServerResponse): void {
+    this.#readers.delete(response)
+    if (this.#readers.size > 0) return
+    this.#unsubscribe?.()
+    this.#unsubscribe = null
+    this.#heartbeat?.cancel()
+    this.#heartbeat = null
+  }
+
+  #publish(event: ServerEvent): void {
+    this.#write(frame(++this.#lastId, event.type, event))
+  }
+
+  #write(text: string): void {
+    const most = this.#server.limits.maxEventBacklogBytes
+    for (const reader of this.#readers) {
+      if (reader.writableEnded) continue
+      reader.write(text)
+      // It does not read: its browser or program connects again, and asks for the ports anew.
+      if (reader.writableLength > most) reader.destroy()
+    }
+  }
+
+  #beat(): void {
+    this.#heartbeat = this.#server.clock.after(HEARTBEAT_MS, () => {
+      this.#write(': still here\n\n')
+      this.#beat()
+    })
+  }
+}
+
+/** JSON has no line ends of its own, so one data line is enough. */
+function frame(id: number, type: string, data: object): string {
+  return `id: ${id}\nevent: ${type}\ndata: ${JSON.stringify(data)}\n\n`
+}
+
+export function eventRoutes(app: FastifyInstance, streams: EventStreams, version: string): void {
+  app.route({
+    method: 'GET',
+    url: '/api/v1/events',
+    exposeHeadRoute: false,
+    schema: {
+      summary: 'What happens, as server-sent events',
+      description:
+        'The first event is "hello". Others are named by their type. Events that happen while nobody listens are not ' +
+        'kept: after connecting, ask for the ports.',
+      tags: ['events'],
+      response: {
+        200: {
+          description: "A stream without end; each event's data is a ServerEvent.",
+          content: { 'text/event-stream': { schema: { $ref: 'ServerEvent#' } } },
+        },
+        ...PROBLEM_ANSWER,
+      },
+    },
+    handler: (_request, reply) => {
+      if (streams.closed) throw new ProblemError(503, 'VSPC_SERVER_STOPPING', 'the server is stopping')
+      reply.hijack()
+      reply.raw.writeHead(200, {
+        ...(reply.getHeaders() as OutgoingHttpHeaders),
+        'content-type': 'text/event-stream; charset=utf-8',
+        // For nginx, which would keep events until it has a buffer full.
+        'x-accel-buffering': 'no',
+      })
+      streams.add(reply.raw, { version })
+    },
+  })
+}

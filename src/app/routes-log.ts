@@ -1,0 +1,137 @@
+/** A port's history as raw bytes, by offset. */
+import { Readable } from 'node:stream'
+import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
+import { Type } from 'typebox'
+import { VspcError } from '../base/index.ts'
+import { canonicalUuid, type History, type Port, type Server } from '../vspc/index.ts'
+import { PROBLEM_ANSWER } from './openapi.ts'
+import { LogQuery, PortParams } from './schemas.ts'
+
+/** Read from history at a time. */
+const PIECE_BYTES = 65_536
+/**
+ * Up to this much is taken out of history at the start, so that what the VM prints meanwhile cannot push it out under
+ * a slow reader. Views, not copies. A longer answer is read as it goes, and broken off if history overtakes it.
+ */
+const TAKEN_AT_ONCE = 4 << 20
+
+interface Range {
+  readonly start: number
+  readonly next: number
+}
+
+/** What of [start, end) history holds; `start` negative = from the end. Never fails: an empty range is an answer. */
+function rangeOf(history: History, query: LogQuery): Range {
+  const held = history.start
+  const { next } = history
+  const wanted = query.start === undefined ? held : query.start < 0 ? next + query.start : query.start
+  const start = Math.min(Math.max(wanted, held), next)
+  const end = Math.min(query.end ?? next, query.limit === undefined ? next : start + query.limit, next)
+  return { start, next: Math.max(start, end) }
+}
+
+/** The bytes of a range. Destroyed when history no longer holds what comes next: a short body shows as broken. */
+class HistoryBody extends Readable {
+  readonly #history: History
+  readonly #end: number
+  #at: number
+  #taken: Uint8Array[] | null = null
+
+  constructor(history: History, { start, next }: Range) {
+    super({ highWaterMark: PIECE_BYTES })
+    this.#history = history
+    this.#at = start
+    this.#end = next
+    if (next - start > TAKEN_AT_ONCE) return
+    const taken: Uint8Array[] = []
+    for (let piece = this.#next(); piece !== null; piece = this.#next()) taken.push(piece)
+    this.#taken = taken.reverse()
+  }
+
+  override _read(): void {
+    const piece = this.#taken === null ? this.#next() : (this.#taken.pop() ?? null)
+    if (piece !== null) this.push(piece)
+    else if (this.#at === this.#end) this.push(null)
+    else this.destroy(new VspcError('VSPC_CONSOLE_STALLED', 'the log was read more slowly than the VM prints'))
+  }
+
+  #next(): Uint8Array | null {
+    if (this.#at === this.#end) return null
+    const piece = this.#history.read(this.#at, Math.min(PIECE_BYTES, this.#end - this.#at))
+    if (piece === null) return null
+    this.#at += piece.length
+    return piece
+  }
+}
+
+function sendLog(request: FastifyRequest, reply: FastifyReply, port: Port, query: LogQuery): FastifyReply {
+  const range = rangeOf(port.history, query)
+  reply.type('application/octet-stream').headers({
+    'content-length': range.next - range.start,
+    'x-vspc-start': range.start,
+    'x-vspc-next': range.next,
+    // Bytes of a VM's choice: never to be shown as a page.
+    'content-disposition': 'attachment; filename="console.log"',
+  })
+  if (request.method === 'HEAD') return reply.send('')
+  return reply.send(new HistoryBody(port.history, range))
+}
+
+/** Of several ports of the VM: the one without label, else the one whose label sorts first. */
+function portOfVm(server: Server, uuid: string): Port {
+  const canonical = canonicalUuid(uuid)
+  let chosen: Port | null = null
+  for (const port of canonical === null ? [] : server.table) {
+    if (port.vcUuid !== canonical && port.biosUuid !== canonical && port.vmKey !== canonical) continue
+    if (chosen === null || (port.label ?? '') < (chosen.label ?? '')) chosen = port
+  }
+  if (chosen !== null) return chosen
+  const fault = canonical === null ? `"${uuid.slice(0, 100)}" is no UUID` : `no VM with UUID ${canonical} has connected`
+  throw new VspcError('VSPC_PORT_NOT_FOUND', `${fault}; GET /api/v1/ports lists the ports`)
+}
+
+const offsetHeader = (description: string) => ({ type: 'integer', description })
+
+const LOG_ANSWER = {
+  200: {
+    description: 'Raw bytes, as the VM sent them.',
+    headers: {
+      'X-Vspc-Start': offsetHeader('Offset of the first byte; later than asked for where history begins later.'),
+      'X-Vspc-Next': offsetHeader('Offset after the last byte of this body.'),
+    },
+    content: { 'application/octet-stream': { schema: { type: 'string', format: 'binary' } } },
+  },
+  ...PROBLEM_ANSWER,
+} as const
+
+const UuidParams = Type.Object({ uuid: Type.String({ description: 'UUID of the VM, in any spelling.' }) })
+
+export function logRoutes(app: FastifyInstance, server: Server): void {
+  app.route<{ Params: PortParams; Querystring: LogQuery }>({
+    method: ['GET', 'HEAD'],
+    url: '/api/v1/ports/:id/log',
+    schema: {
+      summary: 'What the VM has sent',
+      description:
+        'Offsets count every byte the VM ever sent. A start beyond the end gives an empty body; one before the oldest ' +
+        'byte held gives what is held from there on.',
+      tags: ['ports'],
+      params: PortParams,
+      querystring: LogQuery,
+      response: LOG_ANSWER,
+    },
+    handler: (request, reply) => sendLog(request, reply, server.table.resolve(request.params.id), request.query),
+  })
+
+  app.route<{ Params: { uuid: string } }>({
+    method: ['GET', 'HEAD'],
+    url: '/console_log/:uuid',
+    schema: {
+      summary: "What the VM has sent on its first port, by the VM's UUID",
+      tags: ['ports'],
+      params: UuidParams,
+      response: LOG_ANSWER,
+    },
+    handler: (request, reply) => sendLog(request, reply, portOfVm(server, request.params.uuid), {}),
+  })
+}

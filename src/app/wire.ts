@@ -1,0 +1,200 @@
+/** The composition root: makes every part from the configuration, and starts and stops them in order. */
+import { randomBytes, randomFillSync } from 'node:crypto'
+import { readFileSync } from 'node:fs'
+import { errorMessage, systemClock } from '../base/index.ts'
+import { type CaptureRecorder, openRecorder } from '../capture/index.ts'
+import { formatEndpoint, formatHostPort } from '../transport/index.ts'
+import { Server } from '../vspc/index.ts'
+import type { Config } from './config.ts'
+import { HttpServer } from './http.ts'
+import { parseHttpAddress } from './http-address.ts'
+import { type AppLogger, createLogger } from './logger.ts'
+import { Metrics } from './metrics.ts'
+import { planReload, type ReloadPlan } from './reload.ts'
+import type { Readiness } from './routes-health.ts'
+
+export interface StartOptions {
+  /** Default: pino on stderr, JSON, at the configured level. */
+  readonly log?: AppLogger
+}
+
+/** A concentrator that runs: VM listeners, and the operators' side unless it is switched off. */
+export class RunningApp {
+  readonly server: Server
+  readonly log: AppLogger
+  readonly #parts: Parts
+  #config: Config
+  #readiness: Readiness = 'starting'
+  #http: HttpServer | null = null
+  #stopped: Promise<void> | null = null
+
+  private constructor(config: Config, parts: Parts) {
+    this.#config = config
+    this.#parts = parts
+    this.server = parts.server
+    this.log = parts.log
+  }
+
+  /** See {@link start}. */
+  static async start(config: Config, options: StartOptions): Promise<RunningApp> {
+    const app = new RunningApp(config, await makeParts(config, options))
+    try {
+      await app.#open(config)
+    } catch (error) {
+      await app.stop()
+      throw error
+    }
+    return app
+  }
+
+  /** Where the API is; null when it is off. */
+  get http(): { readonly host: string; readonly tcpPort: number; readonly url: string } | null {
+    return this.#http
+  }
+
+  /** VM endpoints really listened on, as URIs. */
+  get listening(): string[] {
+    return this.server.listening.map(formatEndpoint)
+  }
+
+  /**
+   * Takes over a new configuration, or changes nothing: when anything in it needs a restart, nothing of it counts.
+   * No connection is touched.
+   */
+  reload(next: Config): ReloadPlan {
+    const plan = planReload(this.#config, next)
+    if (plan.needRestart.length > 0) {
+      this.log.error({ needRestart: plan.needRestart }, 'configuration not reloaded: it changes what needs a restart')
+      return plan
+    }
+    this.#config = next
+    this.server.reconfigure(next)
+    this.#http?.applyLimits()
+    this.log.info({ changed: plan.changed }, 'configuration reloaded')
+    this.log.setLevel(next.logLevel)
+    return plan
+  }
+
+  /**
+   * VMs and consoles are told and closed, what is on its way gets `drainMs`; then everything is closed. Never rejects;
+   * calling it again waits for the same end.
+   */
+  stop(): Promise<void> {
+    this.#stopped ??= this.#stop()
+    return this.#stopped
+  }
+
+  async #open(config: Config): Promise<void> {
+    const { server, metrics, log } = this.#parts
+    await server.start()
+    if (config.http !== null) {
+      this.#http = await HttpServer.start({
+        address: config.http,
+        server,
+        metrics,
+        log,
+        version: productVersion(),
+        readiness: () => this.#readiness,
+      })
+      log.info({ url: this.#http.url }, 'serving HTTP')
+    }
+    this.#readiness = 'ready'
+  }
+
+  async #stop(): Promise<void> {
+    const { server, metrics, recorder, log } = this.#parts
+    this.#readiness = 'stopping'
+    const steps = [
+      () => server.stop(),
+      () => this.#http?.stop(),
+      () => recorder?.close(server.limits.drainMs),
+      () => metrics.close(),
+    ]
+    for (const step of steps) {
+      try {
+        await step()
+      } catch (error) {
+        log.error({ error: errorMessage(error) }, 'while stopping')
+      }
+    }
+    log.info({}, 'stopped')
+  }
+}
+
+/**
+ * Starts everything: VM listeners first, then HTTP. A failure closes what was open.
+ * @throws VspcError VSPC_TRANSPORT_LISTEN, VSPC_TLS_FILES, VSPC_CAPTURE_WRITE, VSPC_HTTP_UNSAFE_BIND.
+ */
+export function start(config: Config, options: StartOptions = {}): Promise<RunningApp> {
+  return RunningApp.start(config, options)
+}
+
+interface Parts {
+  readonly server: Server
+  readonly metrics: Metrics
+  readonly recorder: CaptureRecorder | null
+  readonly log: AppLogger
+}
+
+async function makeParts(config: Config, options: StartOptions): Promise<Parts> {
+  // A configuration may come from elsewhere than from `loadConfig`: this one rule is not left to it alone.
+  if (config.http !== null) parseHttpAddress(formatHostPort(config.http.host, config.http.tcpPort))
+  const log = options.log ?? createLogger(config.logLevel, 'json')
+  const recorder = config.capture === null ? null : await openCaptures(config, config.capture, log)
+  const metrics = new Metrics(productVersion())
+  const server = new Server({
+    listen: config.listen,
+    dial: config.dial,
+    serviceUris: config.serviceUris,
+    allowDial: config.allowDial,
+    writers: config.writers,
+    limits: config.limits,
+    clock: systemClock,
+    log,
+    random: pooledRandom(),
+    observeGoahead: (ms) => metrics.observeGoahead(ms),
+    ...(recorder === null ? {} : { tap: recorder }),
+  })
+  metrics.watch(server)
+  return { server, metrics, recorder, log }
+}
+
+function openCaptures(config: Config, dir: string, log: AppLogger): Promise<CaptureRecorder> {
+  const { captureFileBytes, captureFiles, capturePendingBytes } = config.limits
+  return openRecorder({
+    dir,
+    source: `vspc ${productVersion()}`,
+    redact: config.captureRedact,
+    maxFileBytes: captureFileBytes,
+    maxFiles: captureFiles,
+    maxPendingBytes: capturePendingBytes,
+    onError: (error) => log.error({ code: error.code, reason: error.message }, 'recording failed; it is tried again'),
+  })
+}
+
+const POOL_BYTES = 4_096
+
+/** Random bytes from the system, asked for in batches; what was given out is wiped from the pool. */
+function pooledRandom(): (length: number) => Uint8Array {
+  const pool = new Uint8Array(POOL_BYTES)
+  let used = POOL_BYTES
+  return (length) => {
+    if (length > POOL_BYTES) return randomBytes(length)
+    if (used + length > POOL_BYTES) {
+      randomFillSync(pool)
+      used = 0
+    }
+    const bytes = pool.slice(used, used + length)
+    pool.fill(0, used, used + length)
+    used += length
+    return bytes
+  }
+}
+
+let version: string | null = null
+
+export function productVersion(): string {
+  version ??= (JSON.parse(readFileSync(new URL('../../package.json', import.meta.url), 'utf8')) as { version: string })
+    .version
+  return version
+}

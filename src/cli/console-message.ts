@@ -1,0 +1,61 @@
+import type { ConsoleMessage } from '../app/index.ts'
+
+/** A console's first message. `epoch` names the counting of offsets: another one, and they mean other bytes. */
+export type Attached = Extract<ConsoleMessage, { type: 'attached' }> & { readonly epoch?: string }
+
+type Check = (value: unknown) => boolean
+
+const text: Check = (value) => typeof value === 'string'
+const textOrNothing: Check = (value) => value === undefined || text(value)
+const textOrNull: Check = (value) => value === null || text(value)
+const offset: Check = (value) => Number.isSafeInteger(value) && (value as number) >= 0
+const mode: Check = (value) => value === 'read' || value === 'write' || value === 'exclusive'
+const state: Check = (value) => value === 'online' || value === 'offline' || value === 'migrating'
+const consoles: Check = (value) =>
+  Array.isArray(value) && value.every((each) => fits(each, { id: offset, who: text, mode, attachedAt: text }))
+
+/** What each message has to hold; more is allowed, and left alone. */
+const FIELDS: { readonly [type in ConsoleMessage['type']]: { readonly [field: string]: Check } } = {
+  attached: {
+    port: text,
+    name: text,
+    mode,
+    offset,
+    start: offset,
+    next: offset,
+    state,
+    console: offset,
+    epoch: textOrNothing,
+  },
+  state: { state, host: textOrNull, reason: text },
+  writer: { mode, writers: consoles, reason: text },
+  gap: { bytes: offset, offset },
+  break: { on: (value) => typeof value === 'boolean' },
+  renamed: { name: text, port: text },
+  error: { code: text, message: text },
+  consoles: { consoles },
+  detached: { reason: text },
+}
+
+/**
+ * A text frame as a control message. 'unknown' for one of a newer server, 'broken' for what no server of ours sends.
+ * Texts inside are not cleaned yet.
+ */
+export function parseConsoleMessage(frame: string): ConsoleMessage | 'unknown' | 'broken' {
+  let message: unknown
+  try {
+    message = JSON.parse(frame)
+  } catch {
+    return 'broken'
+  }
+  if (!fits(message, { type: text })) return 'broken'
+  const { type } = message as { type: string }
+  if (!Object.hasOwn(FIELDS, type)) return 'unknown'
+  return fits(message, FIELDS[type as ConsoleMessage['type']]) ? (message as ConsoleMessage) : 'broken'
+}
+
+function fits(value: unknown, fields: { readonly [field: string]: Check }): boolean {
+  if (typeof value !== 'object' || value === null) return false
+  const record = value as Record<string, unknown>
+  return Object.entries(fields).every(([field, check]) => check(record[field]))
+}

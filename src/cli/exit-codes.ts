@@ -1,0 +1,66 @@
+import { CommanderError } from 'commander'
+import { type ErrorCode, VspcError } from '../base/index.ts'
+
+/** What the process ends with. Scripts rely on these numbers: they never change their meaning. */
+export const EXIT = {
+  ok: 0,
+  other: 1,
+  usage: 2,
+  noSuchPort: 3,
+  notAllowed: 4,
+  busy: 5,
+  unreachable: 6,
+  gone: 7,
+  timedOut: 124,
+  hangup: 129,
+  interrupted: 130,
+  terminated: 143,
+} as const
+
+export type ExitCode = (typeof EXIT)[keyof typeof EXIT]
+
+/** Exit code of each coded failure; one that is not listed ends with {@link EXIT.other}. */
+export const EXIT_BY_CODE: { readonly [code in ErrorCode]?: ExitCode } = {
+  VSPC_USAGE: EXIT.usage,
+  VSPC_REQUEST_INVALID: EXIT.usage,
+  VSPC_ENDPOINT_SYNTAX: EXIT.usage,
+  VSPC_ENDPOINT_SCHEME: EXIT.usage,
+  VSPC_ENDPOINT_PARAMETER: EXIT.usage,
+  VSPC_ENDPOINT_PORT: EXIT.usage,
+  VSPC_ENDPOINT_ROLE: EXIT.usage,
+  VSPC_CONFIG_SYNTAX: EXIT.usage,
+  VSPC_CONFIG_INVALID: EXIT.usage,
+  VSPC_HTTP_UNSAFE_BIND: EXIT.usage,
+  VSPC_SIM_SCRIPT: EXIT.usage,
+  VSPC_PORT_NOT_FOUND: EXIT.noSuchPort,
+  VSPC_PORT_AMBIGUOUS: EXIT.noSuchPort,
+  VSPC_NOT_ALLOWED: EXIT.notAllowed,
+  VSPC_CONSOLE_READ_ONLY: EXIT.notAllowed,
+  VSPC_CONSOLE_BUSY: EXIT.busy,
+  VSPC_CONSOLE_TOO_MANY: EXIT.busy,
+  VSPC_SERVER_UNREACHABLE: EXIT.unreachable,
+  VSPC_SERVER_STARTING: EXIT.unreachable,
+  VSPC_SERVER_STOPPING: EXIT.unreachable,
+  VSPC_PORT_REMOVED: EXIT.gone,
+  VSPC_WAIT_TIMEOUT: EXIT.timedOut,
+}
+
+/** Ends the process with `exitCode`; `message`, when there is one, goes to stderr. For ends that are no failures. */
+export class CommandExit extends Error {
+  override name = 'CommandExit'
+  readonly exitCode: ExitCode
+
+  constructor(exitCode: ExitCode, message = '') {
+    super(message)
+    this.exitCode = exitCode
+  }
+}
+
+/** The exit code for whatever a command threw. */
+export function exitCodeOf(thrown: unknown): number {
+  if (thrown instanceof CommandExit) return thrown.exitCode
+  if (thrown instanceof VspcError) return EXIT_BY_CODE[thrown.code] ?? EXIT.other
+  // Commander ends `--help` and `--version` by throwing too, with 0; all else it throws is a usage error.
+  if (thrown instanceof CommanderError) return thrown.exitCode === 0 ? EXIT.ok : EXIT.usage
+  return EXIT.other
+}

@@ -1,0 +1,198 @@
+import { once } from 'node:events'
+import type { Command } from 'commander'
+import { type Clock, VspcError } from '../base/index.ts'
+import { ServerClient } from './client.ts'
+import { type OpenConsole, webSocketConsoles } from './console-client.ts'
+import { ConsoleFeed } from './feed.ts'
+import { chunksOf, openHistory } from './history.ts'
+import { exitOnInterrupt } from './interrupt.ts'
+import { liveClock } from './live-clock.ts'
+import { parseCount, parseOffset } from './offset.ts'
+import { printNote } from './output.ts'
+import { addServerOptions, resolveServer, type ServerOptions } from './server-address.ts'
+import { TerminalFilter } from './terminal-filter.ts'
+import { TerminalModes } from './terminal-modes.ts'
+import { TIMING } from './timing.ts'
+
+interface LogFlags extends ServerOptions {
+  follow?: true
+  lines?: number
+  from?: number
+  timestamps?: true
+  since?: string
+}
+
+const HELP = `
+Prints what the VM sent, byte for byte, into a file or a pipe. On a terminal,
+sequences are left out that make the terminal answer, or that change its
+keyboard, mouse, title or clipboard.
+
+Examples:
+  vspc log web1                 all the output that is still held
+  vspc log -n 50 web1           the last 50 lines
+  vspc log -f -n 0 web1         only what comes from now on
+  vspc log --from 10000 web1    from offset 10000 on
+  vspc log web1 > web1.log      byte for byte
+`
+
+export function registerLog(program: Command): void {
+  const command = program
+    .command('log')
+    .argument('<port>', 'VM name, NAME/LABEL, UUID, port id, or a unique prefix of one')
+    .option('-f, --follow', 'go on with new output; reconnects, and misses nothing')
+    .option('-n, --lines <lines>', 'only the last lines', (text) => parseCount(text, '-n'))
+    .option('--from <offset>', 'begin at this offset; negative counts from the end', (text) =>
+      parseOffset(text, '--from'),
+    )
+    .option('-t, --timestamps', 'not in this version')
+    .option('--since <time>', 'not in this version')
+  addServerOptions(command).addHelpText('after', HELP).action(log)
+}
+
+async function log(port: string, flags: LogFlags): Promise<void> {
+  const later = flags.timestamps ? '-t' : flags.since !== undefined ? '--since' : null
+  if (later) {
+    const text = `${later} is not in this version: the server does not yet record when output came; -n and --from work`
+    throw new VspcError('VSPC_USAGE', text)
+  }
+  if (flags.lines !== undefined && flags.from !== undefined) {
+    throw new VspcError('VSPC_USAGE', '-n and --from contradict each other: give one of them')
+  }
+  const address = resolveServer(flags, process.env)
+  const client = new ServerClient(address)
+  const printer = new LogPrinter()
+  exitOnInterrupt(() => printer.finish())
+  try {
+    const from = flags.lines === undefined ? (flags.from ?? 0) : await lastLinesOffset(client, port, flags.lines)
+    const { start, body } = await openHistory(client, port, from)
+    if (flags.from !== undefined && start > from && from >= 0) {
+      printNote(`the ${start - from} bytes before offset ${start} are no longer held`)
+    }
+    let next = start
+    for await (const chunk of chunksOf(body)) {
+      next += chunk.length
+      await printer.print(chunk)
+    }
+    if (flags.follow) await follow(port, next, webSocketConsoles(address, liveClock), printer, liveClock)
+    else if (next === start && process.stderr.isTTY) printNote('no output is held for this port')
+  } finally {
+    printer.finish()
+  }
+}
+
+/** Offset at which the last `count` lines begin; what is held may be fewer. Reads it, but keeps none of it. */
+export async function lastLinesOffset(client: ServerClient, port: string, count: number): Promise<number> {
+  for (let lookBack: number = TIMING.tailBytes; ; lookBack *= 8) {
+    const { start, next, body } = await openHistory(client, port, -lookBack)
+    const lines = new LineStarts(count, start)
+    for await (const chunk of chunksOf(body)) lines.push(chunk)
+    const wholeHistory = start === 0 || next - start < lookBack
+    if (wholeHistory || lines.complete) return lines.first
+  }
+}
+
+/** Offsets of the last lines of a stream. Memory: one number per line asked for. */
+export class LineStarts {
+  readonly #count: number
+  readonly #ring: number[] = []
+  #oldest = 0
+  #offset: number
+  readonly #start: number
+  /** A line begins with its first byte, not with the line feed before it. */
+  #lineOpen = false
+
+  constructor(count: number, start: number) {
+    this.#count = count
+    this.#offset = start
+    this.#start = start
+  }
+
+  push(chunk: Uint8Array): void {
+    let at = 0
+    while (at < chunk.length) {
+      if (!this.#lineOpen) this.#opened(this.#offset + at)
+      const end = chunk.indexOf(0x0a, at)
+      this.#lineOpen = end < 0
+      at = end < 0 ? chunk.length : end + 1
+    }
+    this.#offset += chunk.length
+  }
+
+  /** True when the first line is a whole one, not one cut by where the stream began. */
+  get complete(): boolean {
+    return this.#count === 0 || (this.#ring.length === this.#count && this.first > this.#start)
+  }
+
+  get first(): number {
+    return this.#count === 0 ? this.#offset : (this.#ring[this.#oldest] ?? this.#offset)
+  }
+
+  #opened(offset: number): void {
+    if (this.#count === 0) return
+    if (this.#ring.length < this.#count) {
+      this.#ring.push(offset)
+    } else {
+      this.#ring[this.#oldest] = offset
+      this.#oldest = (this.#oldest + 1) % this.#count
+    }
+  }
+}
+
+/** Prints what comes after `from` until the port is gone; never returns otherwise. */
+async function follow(port: string, from: number, open: OpenConsole, printer: LogPrinter, clock: Clock): Promise<void> {
+  const error = await new Promise<VspcError>((resolve) => {
+    const feed = new ConsoleFeed(
+      { port, mode: 'read', from, force: false },
+      open,
+      {
+        output: (bytes) => {
+          if (printer.write(bytes)) return
+          feed.setPaused(true)
+          process.stdout.once('drain', () => feed.setPaused(false))
+        },
+        attached: (_message, again) => {
+          if (again) printNote('attached again')
+        },
+        message: () => {},
+        gap: (bytes) => printNote(`${bytes} bytes of output are lost: the server's history no longer holds them`),
+        lost: (reason) => printNote(`${reason.message}; reconnecting`),
+        waiting: (reason) => printNote(`the server is back, waiting for the port: ${reason.message}`),
+        restarted: () => printNote('the server has restarted without its history: what follows is all it holds now'),
+        demoted: () => {},
+        drained: () => {},
+        ended: resolve,
+      },
+      clock,
+      Math.random,
+    )
+    feed.start()
+  })
+  throw error
+}
+
+/** Output for a file as it is, for a terminal made harmless. */
+class LogPrinter {
+  readonly #filter = process.stdout.isTTY ? new TerminalFilter() : null
+  readonly #modes = new TerminalModes()
+
+  /** False: wait for stdout's `drain`. */
+  write(bytes: Uint8Array): boolean {
+    if (!this.#filter) return process.stdout.write(bytes)
+    let room = true
+    this.#filter.push(bytes, (part) => {
+      this.#modes.push(part)
+      room = process.stdout.write(part) && room
+    })
+    return room
+  }
+
+  async print(bytes: Uint8Array): Promise<void> {
+    if (!this.write(bytes)) await once(process.stdout, 'drain')
+  }
+
+  /** Colours and the like that the log has left on. */
+  finish(): void {
+    const undo = this.#filter ? this.#modes.reset() : ''
+    if (undo !== '') process.stdout.write(undo)
+  }
+}

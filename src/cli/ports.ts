@@ -1,0 +1,132 @@
+import { type Command, Option } from 'commander'
+import type { PortInfo } from '../app/index.ts'
+import { VspcError } from '../base/index.ts'
+import { notOurs, ServerClient } from './client.ts'
+import { parseDuration } from './duration.ts'
+import { exitOnInterrupt } from './interrupt.ts'
+import { liveClock } from './live-clock.ts'
+import { printData } from './output.ts'
+import { addServerOptions, resolveServer, type ServerOptions } from './server-address.ts'
+import { type Column, formatAge, formatBytes, formatTable } from './table.ts'
+
+interface PortsFlags extends ServerOptions {
+  output?: 'table' | 'json'
+  json?: true
+  /** Milliseconds between two looks. */
+  watch?: number
+}
+
+const HELP = `
+STATE is online, offline (the VM's host is not connected) or migrating (between
+two hosts). OUT is what the VM has sent in all. NAME, NAME/LABEL, ID, or a
+unique beginning of one, names the port in other commands.
+
+Examples:
+  vspc ports                       a table of all ports
+  vspc ports --server https://vspc.example.com --token-file ~/.vspc
+  vspc ports --json | jq -r '.[] | select(.state == "online") | .id'
+  vspc ports --watch=5s            again every 5 s
+`
+
+export function registerPorts(program: Command): void {
+  const command = program
+    .command('ports')
+    .alias('ls')
+    .addOption(new Option('-o, --output <format>', 'table or json').choices(['table', 'json']).default('table'))
+    .option('--json', 'short for -o json')
+    .option('--watch [=duration]', 'show it again and again, every 2s unless told otherwise', parseWatch)
+  addServerOptions(command).addHelpText('after', HELP).action(ports)
+}
+
+function parseWatch(text: string): number {
+  const ms = text === '' ? 2_000 : parseDuration(text, '--watch')
+  if (ms < 100) throw new VspcError('VSPC_USAGE', `--watch: "${text}" is too often: at least 100ms`)
+  return ms
+}
+
+async function ports(flags: PortsFlags): Promise<void> {
+  const client = new ServerClient(resolveServer(flags, process.env))
+  const json = flags.json === true || flags.output === 'json'
+  const every = flags.watch
+  if (every === undefined) {
+    printPorts(await fetchPorts(client), json, client, false)
+    return
+  }
+  exitOnInterrupt()
+  for (;;) {
+    printPorts(await fetchPorts(client), json, client, true)
+    await new Promise<void>((resolve) => liveClock.after(every, resolve))
+  }
+}
+
+async function fetchPorts(client: ServerClient): Promise<PortInfo[]> {
+  const list = await client.getJson('/api/v1/ports')
+  const valid =
+    Array.isArray(list) && list.every((port) => typeof port?.id === 'string' && typeof port.vm?.name === 'string')
+  if (!valid) throw notOurs(client.address, 'no list of ports')
+  return sortPorts(list as PortInfo[])
+}
+
+function printPorts(list: PortInfo[], json: boolean, client: ServerClient, again: boolean): void {
+  if (json) {
+    printData(`${formatPortsJson(list)}\n`)
+    return
+  }
+  const width = process.stdout.isTTY ? process.stdout.columns : Number.POSITIVE_INFINITY
+  // Home and clear below, rather than clear and draw, so that nothing flickers.
+  if (again && process.stdout.isTTY) printData('\x1b[H\x1b[J')
+  if (list.length > 0) printData(`${formatPorts(list, Date.now(), width).join('\n')}\n`)
+  else process.stderr.write(emptyHint(client.address.url.hostname))
+}
+
+/** By name, then id, in an order that does not depend on the locale. A copy. */
+export function sortPorts(list: readonly PortInfo[]): PortInfo[] {
+  const compare = (a: string, b: string) => (a < b ? -1 : a > b ? 1 : 0)
+  return [...list].sort((a, b) => compare(a.vm.name, b.vm.name) || compare(a.id, b.id))
+}
+
+const COLUMNS: readonly Column[] = [
+  { title: 'NAME', min: 8 },
+  { title: 'LABEL', min: 5 },
+  { title: 'STATE' },
+  { title: 'HOST', min: 8 },
+  { title: 'CONSOLES', align: 'right' },
+  { title: 'OUT', align: 'right' },
+  { title: 'LAST OUTPUT' },
+  { title: 'ID', min: 9 },
+]
+
+/** @param wall now, milliseconds since 1970. @param width of the terminal; infinite when there is none. */
+export function formatPorts(list: readonly PortInfo[], wall: number, width: number): string[] {
+  const rows = list.map((port) => [
+    port.vm.name,
+    port.label ?? '',
+    String(port.state),
+    port.host ?? '',
+    String(port.consoles ?? ''),
+    Number.isFinite(port.bytesFromVm) ? formatBytes(port.bytesFromVm) : '',
+    port.lastOutputAt ? formatAge(Math.max(0, wall - Date.parse(port.lastOutputAt))) : 'never',
+    port.id,
+  ])
+  return formatTable(COLUMNS, rows, width)
+}
+
+/** Also harmless on a terminal: what JSON leaves alone and terminals obey is written as an escape. */
+export function formatPortsJson(list: readonly PortInfo[]): string {
+  return JSON.stringify(list, null, 2).replace(
+    /[\u007f-\u009f\u2028-\u202e\u2066-\u2069]/g,
+    (character) => `\\u${character.charCodeAt(0).toString(16).padStart(4, '0')}`,
+  )
+}
+
+function emptyHint(host: string): string {
+  return `vspc: no VM has connected to this server yet. To point one at it, give the VM a
+serial port that is connected over the network, with "use virtual serial port
+concentrator" and
+  vSPC URI:  telnet://${host}:13370
+             (the server as the VM's ESXi host reaches it: 'vspc serve --listen')
+  port URI:  any text, such as vspc
+and allow "VM serial port connected to vSPC" in the ESXi host's firewall.
+'vspc sim' plays VMs without any ESXi.
+`
+}

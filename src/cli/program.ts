@@ -1,0 +1,177 @@
+import { readFileSync } from 'node:fs'
+import { isatty } from 'node:tty'
+import { Command, CommanderError } from 'commander'
+import { errorMessage } from '../base/index.ts'
+import { exitCodeOf } from './exit-codes.ts'
+import { flushOutput } from './output.ts'
+
+type Register = (program: Command) => void
+
+interface CommandEntry {
+  readonly name: string
+  readonly alias?: string
+  /** One line for `vspc --help`. */
+  readonly summary: string
+  /** Options whose value only counts after `=`, so that `--wait PORT` does not take PORT for a duration. */
+  readonly valueByEquals?: readonly string[]
+  readonly load: () => Promise<Register>
+}
+
+/** Every command. Its file is loaded only when it, or its help, is asked for. */
+export const COMMANDS: readonly CommandEntry[] = [
+  {
+    name: 'serve',
+    summary: 'start the concentrator',
+    load: async () => (await import('./serve.ts')).registerServe,
+  },
+  {
+    name: 'ports',
+    alias: 'ls',
+    summary: 'list the serial ports of all VMs',
+    valueByEquals: ['--watch'],
+    load: async () => (await import('./ports.ts')).registerPorts,
+  },
+  {
+    name: 'attach',
+    summary: "open a VM's console",
+    valueByEquals: ['--wait'],
+    load: async () => (await import('./attach.ts')).registerAttach,
+  },
+  {
+    name: 'log',
+    summary: 'print what a VM has sent',
+    load: async () => (await import('./log.ts')).registerLog,
+  },
+  {
+    name: 'demo',
+    summary: 'try it: a server and simulated VMs that migrate, in one process',
+    load: async () => (await import('./demo.ts')).registerDemo,
+  },
+  {
+    name: 'sim',
+    summary: 'play ESXi hosts with VMs that connect, print, echo and migrate',
+    load: async () => (await import('./sim.ts')).registerSim,
+  },
+  {
+    name: 'replay',
+    summary: "show a recorded session, or play its VMs' side against a server",
+    load: async () => (await import('./replay.ts')).registerReplay,
+  },
+  {
+    name: 'config',
+    summary: 'check or describe the configuration file',
+    load: async () => (await import('./config.ts')).registerConfig,
+  },
+]
+
+/** The program with the command that `args` names loaded, and the others as names with a summary. */
+export async function buildProgram(
+  args: readonly string[],
+  commands: readonly CommandEntry[] = COMMANDS,
+): Promise<Command> {
+  const program = new Command('vspc')
+    .description('Virtual serial port concentrator for VMware VMs: consoles that survive vMotion')
+    .version(version(), '-V, --version')
+    .exitOverride()
+    .showHelpAfterError("(try 'vspc --help' or 'vspc COMMAND --help')")
+    .configureOutput({ outputError: (text, write) => write(text.replace(/^error: /, 'vspc: ')) })
+    .addHelpText('after', HELP)
+  const wanted = commandNamed(args)
+  for (const entry of commands) {
+    if (wanted !== undefined && (wanted === entry.name || wanted === entry.alias)) {
+      const register = await entry.load()
+      register(program)
+      program.commands.at(-1)?.summary(entry.summary).description(capitalized(entry.summary))
+    } else {
+      const stub = program.command(entry.name).description(entry.summary)
+      if (entry.alias) stub.alias(entry.alias)
+    }
+  }
+  return program
+}
+
+const HELP = `
+The client commands find their server by --server or VSPC_SERVER, by default
+http://127.0.0.1:13371.
+
+Examples:
+  vspc serve                    start the concentrator
+  vspc ports                    see the VMs that are connected
+  vspc attach web1              open web1's console; Ctrl-] then . leaves
+`
+
+/** Runs one command line and returns its exit code. Commands end by returning or throwing, never by exiting. */
+export async function runCli(args: readonly string[]): Promise<number> {
+  quietOnClosedPipe()
+  surviveClosedWindow()
+  try {
+    const program = await buildProgram(args)
+    await program.parseAsync(bindOptionalValues(args), { from: 'user' })
+    return typeof process.exitCode === 'number' ? process.exitCode : 0
+  } catch (error) {
+    const exitCode = exitCodeOf(error)
+    // Commander has already said what it had to say.
+    const text = error instanceof CommanderError ? '' : failureText(error)
+    if (text !== '') process.stderr.write(`vspc: ${text}\n`)
+    await flushOutput()
+    // Whatever is still open belongs to a command that has failed or was left.
+    process.exit(exitCode)
+  }
+}
+
+function failureText(error: unknown): string {
+  const verbose = ['debug', 'trace'].includes(process.env['VSPC_LOG_LEVEL'] ?? '')
+  return verbose && error instanceof Error && error.stack && error.message !== '' ? error.stack : errorMessage(error)
+}
+
+/** The command's name: the first argument that is no option; after `help`, the second. */
+function commandNamed(args: readonly string[]): string | undefined {
+  const [first, second] = args.filter((arg) => !arg.startsWith('-'))
+  return first === 'help' ? second : first
+}
+
+/** `--wait` becomes `--wait=`, so that Commander does not take the next argument for its value. */
+function bindOptionalValues(args: readonly string[]): string[] {
+  const wanted = commandNamed(args)
+  const entry = COMMANDS.find(({ name, alias }) => wanted !== undefined && (name === wanted || alias === wanted))
+  const end = args.indexOf('--')
+  return args.map((arg, index) => {
+    const bind = entry?.valueByEquals?.includes(arg) && (end < 0 || index < end)
+    return bind ? `${arg}=` : arg
+  })
+}
+
+/** `vspc log web1 | head` ends when head does, without a word. */
+function quietOnClosedPipe(): void {
+  process.stdout.on('error', (error: NodeJS.ErrnoException) => {
+    if (error.code === 'EPIPE') process.exit(0)
+    if (error.code !== 'EIO') {
+      process.stderr.write(`vspc: cannot write the output: ${error.message}\n`)
+      process.exit(1)
+    }
+  })
+  // Nobody is left to tell.
+  process.stderr.on('error', () => {})
+}
+
+/**
+ * Node puts the modes of its terminals back when it exits, and aborts (SIGABRT, a core file) when that fails because
+ * the window is gone. The signal of a closed window ends us as quietly as any other program.
+ */
+function surviveClosedWindow(): void {
+  const terminals = [0, 1, 2].filter((descriptor) => isatty(descriptor))
+  process.on('exit', () => {
+    if (terminals.every((descriptor) => isatty(descriptor))) return
+    process.removeAllListeners('SIGHUP')
+    process.kill(process.pid, 'SIGHUP')
+  })
+}
+
+function version(): string {
+  const text = readFileSync(new URL('../../package.json', import.meta.url), 'utf8')
+  return (JSON.parse(text) as { version: string }).version
+}
+
+function capitalized(text: string): string {
+  return text.charAt(0).toUpperCase() + text.slice(1)
+}

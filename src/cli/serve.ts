@@ -1,0 +1,180 @@
+import { closeSync, openSync } from 'node:fs'
+import { type Command, Option } from 'commander'
+import { type AppLogger, createLogger, loadConfig, type RunningApp, type Settings, start } from '../app/index.ts'
+import { errorMessage } from '../base/index.ts'
+import { EXIT } from './exit-codes.ts'
+import { printData, printNote } from './output.ts'
+import { DEFAULT_SERVER } from './server-address.ts'
+
+interface ServeFlags {
+  listen?: string[]
+  dial?: string[]
+  http?: string
+  dataDir?: string
+  config?: string
+  capture?: string
+  redact?: true
+  serviceUri?: string[]
+  allowDial?: string[]
+  writers?: string
+  logLevel?: string
+  json?: true
+}
+
+const HELP = `
+URI is tcp://HOST:PORT, tls://HOST:PORT?cert=FILE&key=FILE or unix:///PATH; port 0 is any free one, printed.
+Parameters on it: protocol=vmware|telnet|raw, name=VM, label=L, and cert=, key= for TLS beside plain.
+
+Once ready, "listening on URI" and "http on URL" are printed, one a line; with --json one line of JSON.
+Everything else goes to stderr: plain lines on a terminal, JSON otherwise.
+
+SIGTERM and SIGINT drain and exit 0; a second one exits at once. SIGHUP reads the configuration again: applied
+whole or not at all, no console is dropped. serviceUris, writers, logLevel and nearly all limits can change so.
+
+Without authentication HTTP is served on loopback only. From elsewhere: ssh -L 13371:127.0.0.1:13371 HOST
+
+Examples:
+  vspc serve --listen tcp://0.0.0.0:13370               for ESXi hosts
+  vspc serve --listen 'tcp://0.0.0.0:13370?cert=/etc/vspc/crt.pem&key=/etc/vspc/key.pem'
+  vspc serve --listen 'tcp://127.0.0.1:4001?protocol=raw&name=vm1'
+      QEMU:  -serial tcp:127.0.0.1:4001
+  vspc serve --dial 'tcp://esx1:2001?protocol=raw&name=vm1'     a serial port in server mode
+  vspc serve --config /etc/vspc.yaml --http off
+  vspc serve --capture /var/tmp/vspc --redact           record every VM connection, see vspc replay
+`
+
+export function registerServe(program: Command): void {
+  program
+    .command('serve')
+    .description('Start the concentrator')
+    .option('--listen <uri>', 'listen for VMs; several times for several (default tcp://127.0.0.1:13370)', collect)
+    .option(
+      '--dial <uri>',
+      "dial a VM's serial port in server mode, and keep dialling; several times for several",
+      collect,
+    )
+    .option('--http <host:port>', 'where API, WebSockets and page are served, or off (default 127.0.0.1:13371)')
+    .option('--data-dir <dir>', 'directory for what is kept (default $XDG_STATE_HOME/vspc)')
+    .option('--config <file>', 'configuration file, YAML (env VSPC_CONFIG); flags override it')
+    .option('--capture <dir>', 'record every VM connection into files there')
+    .option('--redact', 'leave vMotion secrets out of recordings')
+    .option('--service-uri <name>', 'answer only VMs that ask for this serviceURI; several times for several', collect)
+    .option('--allow-dial <pattern>', 'what VMs with direction "client" may have dialled for them', collect)
+    .addOption(new Option('--writers <policy>', 'may several consoles write at once? shared (default) or single'))
+    .addOption(
+      new Option('--log-level <level>', 'trace, debug, info (default), warn, error, silent (env VSPC_LOG_LEVEL)'),
+    )
+    .option('--json', 'print what is listened on as one line of JSON')
+    .addHelpText('after', HELP)
+    .action(serve)
+}
+
+function collect(value: string, before: string[] = []): string[] {
+  return [...before, value]
+}
+
+async function serve(flags: ServeFlags): Promise<void> {
+  const load = () =>
+    loadConfig({
+      env: process.env,
+      flags: settingsOf(flags),
+      ...(flags.config === undefined ? {} : { file: flags.config }),
+    })
+  const config = load()
+  const log = createLogger(config.logLevel, process.stderr.isTTY ? 'text' : 'json')
+  exitOnFault(log)
+  const stopRequested = untilToldToStop(log)
+  const app = await start(config, { log })
+  announce(app, flags.json === true)
+  await Promise.race([stopRequested, reloadOnHangup(app, load)])
+  await app.stop()
+}
+
+/** Values are checked by the configuration, all in one place; here they only change their names. */
+function settingsOf({ serviceUri, redact, config, json, ...same }: ServeFlags): Settings {
+  return {
+    ...same,
+    ...(serviceUri === undefined ? {} : { serviceUris: serviceUri }),
+    ...(redact === undefined ? {} : { captureRedact: redact }),
+  } as Settings
+}
+
+function announce(app: RunningApp, json: boolean): void {
+  const url = app.http?.url ?? null
+  if (json) {
+    printData(`${JSON.stringify({ listening: app.listening, http: url })}\n`)
+  } else {
+    for (const uri of app.listening) printData(`listening on ${uri}\n`)
+    if (url !== null) printData(`http on ${url}\n`)
+  }
+  if (process.stderr.isTTY) for (const hint of hints(app)) printNote(hint)
+}
+
+/** For who started it by hand. */
+function hints(app: RunningApp): string[] {
+  const found: string[] = []
+  const loopback = app.server.listening.every((one) => 'host' in one && /^(127\.|localhost$|::1$)/.test(one.host))
+  if (app.listening.length > 0 && loopback) {
+    found.push('only this machine reaches it; for ESXi hosts add --listen tcp://0.0.0.0:13370')
+  }
+  if (app.http !== null) {
+    const { url } = app.http
+    const where = url === DEFAULT_SERVER ? '' : ` --server ${url}`
+    found.push(`list the VMs with "vspc ports${where}", open a console with "vspc attach${where} NAME", or see ${url}/`)
+  }
+  return found
+}
+
+/** Resolves at the first SIGTERM or SIGINT; the second one ends the process at once. */
+function untilToldToStop(log: AppLogger): Promise<void> {
+  return new Promise((resolve) => {
+    let told = false
+    const tell = (signal: NodeJS.Signals) => {
+      if (told) process.exit(signal === 'SIGINT' ? EXIT.interrupted : EXIT.terminated)
+      told = true
+      log.info({ signal }, 'stopping')
+      resolve()
+    }
+    process.on('SIGTERM', tell)
+    process.on('SIGINT', tell)
+  })
+}
+
+/** SIGHUP reloads, unless it means that our terminal is gone: then it resolves. */
+function reloadOnHangup(app: RunningApp, load: () => Parameters<RunningApp['reload']>[0]): Promise<void> {
+  const hadTerminal = hasTerminal()
+  return new Promise((resolve) => {
+    process.on('SIGHUP', () => {
+      if (hadTerminal && !hasTerminal()) {
+        resolve()
+        return
+      }
+      try {
+        app.reload(load())
+      } catch (error) {
+        app.log.error({ reason: errorMessage(error) }, 'configuration not reloaded: it has mistakes')
+      }
+    })
+  })
+}
+
+function hasTerminal(): boolean {
+  try {
+    closeSync(openSync('/dev/tty', 'r'))
+    return true
+  } catch {
+    // ENXIO: no controlling terminal (any more).
+    return false
+  }
+}
+
+/** A fault of ours leaves unknown state behind: better to be started anew by whoever supervises us. */
+function exitOnFault(log: AppLogger): void {
+  const die = (fault: unknown) => {
+    const stack = fault instanceof Error ? (fault.stack ?? fault.message) : String(fault)
+    log.error({ stack }, 'internal error: exiting. Please report it')
+    process.exit(EXIT.other)
+  }
+  process.on('uncaughtException', die)
+  process.on('unhandledRejection', die)
+}
