@@ -34,6 +34,8 @@ export async function describeApi(app: FastifyInstance, version: string): Promis
         { name: 'health', description: 'For operators' },
       ],
     },
+    // `const` is fine in 3.1.
+    convertConstToEnum: false,
     // A name in the document is the name of the schema, not a number.
     refResolver: { buildLocalReference: (json, _base, _fragment, index) => String(json['$id'] ?? `schema-${index}`) },
   })

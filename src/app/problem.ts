@@ -76,7 +76,10 @@ export function problemOf(error: unknown, request: FastifyRequest, log: Logger):
 export function sendProblem(reply: FastifyReply, body: Problem, error?: unknown): FastifyReply {
   if (error instanceof ProblemError) reply.headers(error.headers)
   // As bytes, so that neither a response schema of the route nor a charset (which the type does not have) is applied.
-  return reply.code(body.status).type(PROBLEM_TYPE).send(Buffer.from(JSON.stringify(body)))
+  return reply
+    .code(body.status)
+    .type(PROBLEM_TYPE)
+    .send(Buffer.from(JSON.stringify(body)))
 }
 
 /** The path alone: a query may hold what does not belong into answers and logs. */

@@ -70,6 +70,7 @@ function sendLog(request: FastifyRequest, reply: FastifyReply, port: Port, query
     'content-length': range.next - range.start,
     'x-vspc-start': range.start,
     'x-vspc-next': range.next,
+    'x-vspc-epoch': port.epoch,
     // Bytes of a VM's choice: never to be shown as a page.
     'content-disposition': 'attachment; filename="console.log"',
   })
@@ -98,6 +99,7 @@ const LOG_ANSWER = {
     headers: {
       'X-Vspc-Start': offsetHeader('Offset of the first byte; later than asked for where history begins later.'),
       'X-Vspc-Next': offsetHeader('Offset after the last byte of this body.'),
+      'X-Vspc-Epoch': { type: 'string', description: 'Names this counting of offsets, as in "attached".' },
     },
     content: { 'application/octet-stream': { schema: { type: 'string', format: 'binary' } } },
   },

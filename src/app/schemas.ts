@@ -162,11 +162,22 @@ export const SCHEMAS_FIT_TYPES: [
 ] = [true, true, true]
 
 /** Messages of subprotocol vspc.v1 and events are described for readers of the document; they are not validated. */
-function tagged(type: string, properties: Record<string, object> = {}, optional: readonly string[] = []) {
+function tagged<Properties extends Record<string, object>>(
+  type: string,
+  properties: Properties,
+  optional: readonly (keyof Properties)[] = [],
+) {
   return {
     type: 'object',
     properties: { type: { const: type }, ...properties },
     required: ['type', ...Object.keys(properties).filter((name) => !optional.includes(name))],
+  }
+}
+
+/** One description for each kind of message, and in it each of its properties. */
+type Described<Message extends { type: string }> = {
+  readonly [Type in Message['type']]: {
+    properties: { [Name in keyof Required<Extract<Message, { type: Type }>>]: object }
   }
 }
 
@@ -186,6 +197,7 @@ const MESSAGES = {
     next: { ...integer, description: 'The live end.' },
     state,
     console: integer,
+    epoch: { ...text, description: 'Names this counting of offsets: with another one, offsets mean other bytes.' },
   }),
   state: tagged('state', { state, host: { type: ['string', 'null'] }, reason: text }),
   writer: tagged('writer', { mode, writers: consoles, reason: text }),
@@ -195,13 +207,13 @@ const MESSAGES = {
   error: tagged('error', { code: text, message: text }),
   consoles: tagged('consoles', { consoles }),
   detached: tagged('detached', { reason: text, code: text }, ['code']),
-} satisfies Record<ConsoleMessage['type'], object>
+} satisfies Described<ConsoleMessage>
 
 const REQUESTS = {
   mode: tagged('mode', { mode, force: { type: 'boolean' } }, ['force']),
-  break: tagged('break'),
-  who: tagged('who'),
-} satisfies Record<ConsoleRequest['type'], object>
+  break: tagged('break', {}),
+  who: tagged('who', {}),
+} satisfies Described<ConsoleRequest>
 
 const at = { type: 'string', description: 'ISO 8601.' }
 const port = { $ref: 'Port#' }
@@ -223,7 +235,7 @@ const EVENTS = {
   'vmotion-refused': vmotionEvent('vmotion-refused'),
   'console-attached': consoleEvent('console-attached'),
   'console-detached': consoleEvent('console-detached'),
-} satisfies Record<ServerEvent['type'], object>
+} satisfies Record<ServerEvent['type'], { properties: { at: object; port: object } }>
 
 /** Schemas with a name of their own in the document. */
 export const NAMED_SCHEMAS: readonly object[] = [

@@ -48,6 +48,9 @@ export const CODES = {
   VSPC_SIM_SCRIPT: { fault: 'local', retryable: false },
   VSPC_SIM_STATE: { fault: 'local', retryable: false },
   VSPC_SIM_EXPECT: { fault: 'remote', retryable: false },
+  VSPC_HISTORY_OPEN: { fault: 'system', retryable: true },
+  VSPC_HISTORY_LOCKED: { fault: 'local', retryable: true },
+  VSPC_HISTORY_READ: { fault: 'system', retryable: true },
   VSPC_DEMO_PEER_MISSING: { fault: 'local', retryable: false },
 } as const satisfies Record<string, { fault: 'local' | 'remote' | 'system'; retryable: boolean }>
 

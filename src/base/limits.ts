@@ -176,6 +176,42 @@ export const LIMITS = {
     max: 1 << 30,
     why: 'output kept in memory per port; grows with use, an idle port costs nothing',
   },
+  historyVisibleMs: {
+    default: 20,
+    min: 1,
+    max: 10_000,
+    why: 'output is shown once it is with the operating system, so that offsets outlive a crash; a slower disk is not waited for',
+  },
+  historyPendingBytes: {
+    default: 4 << 20,
+    min: 65_536,
+    max: 1 << 30,
+    why: 'output of one port not yet on disk; beyond it the oldest is lost to history (not to consoles that keep up)',
+  },
+  historyPendingTotalBytes: {
+    default: 64 << 20,
+    min: 1 << 20,
+    max: 2 ** 36,
+    why: 'the same for all ports together: what a hanging disk may cost in memory',
+  },
+  historyTailBytes: {
+    default: 1 << 20,
+    min: 0,
+    max: 1 << 30,
+    why: 'output on disk that is also kept in memory per port with consoles, so that those a little behind need no disk',
+  },
+  historyTailTotalBytes: {
+    default: 64 << 20,
+    min: 0,
+    max: 2 ** 36,
+    why: 'the same for all ports together; ports that were quiet longest go first',
+  },
+  historyOpenFiles: {
+    default: 256,
+    min: 1,
+    max: 65_536,
+    why: 'history files open at once, those used last; no descriptor per port',
+  },
   consoleBufferBytes: {
     default: 262_144,
     min: 4096,

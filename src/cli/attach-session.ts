@@ -65,11 +65,16 @@ class AttachSession {
   #toldReadOnly = false
   #inputEnded = false
   #outputFull = false
+  #untoldMove = ''
 
   constructor(options: AttachOptions, parts: AttachParts) {
     this.#options = options
     this.#parts = parts
-    this.#news = new ConsoleNews(options.mode, (text) => this.#tell(text))
+    this.#news = new ConsoleNews(
+      options.mode,
+      (text) => this.#tell(text),
+      (text) => this.#tellMove(text),
+    )
     this.#escape = parts.terminal.interactive ? options.escape : null
     this.#escapes = new EscapeParser(this.#escape)
     this.#enterKeys = parts.terminal.interactive || options.rawInput ? null : new EnterKeys()
@@ -155,9 +160,13 @@ class AttachSession {
   }
 
   #print(bytes: Uint8Array): void {
-    if (this.#over || this.#parts.terminal.write(bytes)) return
-    this.#outputFull = true
-    this.#updatePause()
+    if (this.#over) return
+    const { terminal } = this.#parts
+    if (!terminal.write(bytes)) {
+      this.#outputFull = true
+      this.#updatePause()
+    }
+    if (this.#untoldMove !== '' && !terminal.fullScreen) this.#tellMove(this.#untoldMove)
   }
 
   #outputDrained(): void {
@@ -212,7 +221,7 @@ class AttachSession {
     switch (message.type) {
       case 'state':
         this.#news.stateChanged(message)
-        this.#linger.touch()
+        this.#linger.stateChanged()
         break
       case 'writer':
         if (this.#news.writerChanged(message)) this.#toldReadOnly = false
@@ -310,6 +319,13 @@ class AttachSession {
   /** News nobody asked for. */
   #tell(text: string): void {
     if (!this.#options.quiet && !this.#over) this.#parts.terminal.notice(text)
+  }
+
+  /** Not across the picture of a full-screen program: when it ends, where the VM is by then. */
+  #tellMove(text: string): void {
+    const later = this.#parts.terminal.fullScreen
+    this.#untoldMove = later ? text : ''
+    if (!later) this.#tell(text)
   }
 
   /** The answer to a key the user pressed. */

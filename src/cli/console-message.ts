@@ -1,12 +1,11 @@
 import type { ConsoleMessage } from '../app/index.ts'
 
-/** A console's first message. `epoch` names the counting of offsets: another one, and they mean other bytes. */
-export type Attached = Extract<ConsoleMessage, { type: 'attached' }> & { readonly epoch?: string }
+/** A console's first message. */
+export type Attached = Extract<ConsoleMessage, { type: 'attached' }>
 
 type Check = (value: unknown) => boolean
 
 const text: Check = (value) => typeof value === 'string'
-const textOrNothing: Check = (value) => value === undefined || text(value)
 const textOrNull: Check = (value) => value === null || text(value)
 const offset: Check = (value) => Number.isSafeInteger(value) && (value as number) >= 0
 const mode: Check = (value) => value === 'read' || value === 'write' || value === 'exclusive'
@@ -25,7 +24,7 @@ const FIELDS: { readonly [type in ConsoleMessage['type']]: { readonly [field: st
     next: offset,
     state,
     console: offset,
-    epoch: textOrNothing,
+    epoch: text,
   },
   state: { state, host: textOrNull, reason: text },
   writer: { mode, writers: consoles, reason: text },

@@ -15,6 +15,7 @@ const MODE_WORDS = {
  */
 export class ConsoleNews {
   readonly #tell: (text: string) => void
+  readonly #tellMove: (text: string) => void
   #name = ''
   #self = 0
   #mode: ConsoleMode
@@ -23,9 +24,11 @@ export class ConsoleNews {
   #otherWriters = ''
   #asked: ConsoleMode | null = null
 
-  constructor(mode: ConsoleMode, tell: (text: string) => void) {
+  /** @param tellMove for moves, which nobody has to act on. */
+  constructor(mode: ConsoleMode, tell: (text: string) => void, tellMove: (text: string) => void) {
     this.#mode = mode
     this.#tell = tell
+    this.#tellMove = tellMove
   }
 
   /** The VM's name, or the port's id while it has none. */
@@ -66,11 +69,11 @@ export class ConsoleNews {
       if (message.state !== state) this.#tellState(reason)
     } else if (state === 'migrating') {
       const stayed = this.#host !== null && this.#host === host
-      this.#tell(stayed ? `stayed on ${where}${inBrackets(reason)}` : `now on ${where}`)
+      this.#tellMove(stayed ? `stayed on ${where}${inBrackets(reason)}` : `now on ${where}`)
     } else if (state === 'offline') {
       this.#tell(`the VM is online again, on ${where}`)
     } else if (host !== null && this.#host !== host) {
-      this.#tell(`now on ${where}`)
+      this.#tellMove(`now on ${where}`)
     }
   }
 
@@ -124,7 +127,7 @@ export class ConsoleNews {
 
   #tellState(reason: string): void {
     if (this.#state === 'offline') this.#tell(`the VM is offline, waiting for it${inBrackets(reason)}`)
-    else if (this.#state === 'migrating') this.#tell('the VM is moving to another host...')
+    else if (this.#state === 'migrating') this.#tellMove('the VM is moving to another host...')
     else this.#tell('the VM is online')
   }
 }

@@ -11,12 +11,17 @@ export interface LingerHost {
   done(wasQuiet: boolean): void
 }
 
+/** Least pause between two looks at a VM that is being moved. */
+const AWAY_MS = 20
+
 /** Decides when piped use is over: the input has ended, and the guest has been quiet for a while. */
 export class Linger {
   readonly #ms: number
   readonly #clock: Clock
   readonly #host: LingerHost
   #quietSince = 0
+  /** Since when the VM is being moved. */
+  #awaySince: number | null = null
   #quiet: Timer | null = null
   #cap: Timer | null = null
 
@@ -39,9 +44,23 @@ export class Linger {
     this.#waitForCap()
   }
 
-  /** Something came, or the VM can answer again: quiet counts from now. */
+  /** Something came: quiet counts from now. */
   touch(): void {
     this.#quietSince = this.#clock.now()
+    if (this.#awaySince !== null) this.#awaySince = this.#quietSince
+  }
+
+  /** The VM's state is another one. Time in which it cannot answer does not count, so moves that never stop do no harm. */
+  stateChanged(): void {
+    const now = this.#clock.now()
+    if (!this.#host.canAnswer()) {
+      this.#awaySince ??= now
+    } else if (this.#awaySince === null) {
+      this.touch()
+    } else {
+      this.#quietSince += now - this.#awaySince
+      this.#awaySince = null
+    }
   }
 
   cancel(): void {
@@ -51,9 +70,12 @@ export class Linger {
 
   #waitForQuiet(ms: number): void {
     this.#quiet = this.#clock.after(ms, () => {
-      if (!this.#host.canAnswer() || this.#host.unsentBytes() > 0) this.touch()
-      const left = this.#quietSince + this.#ms - this.#clock.now()
-      if (left > 0) this.#waitForQuiet(left)
+      // It may be back without word of it: with the connection to the server.
+      if (this.#awaySince !== null && this.#host.canAnswer()) this.stateChanged()
+      const away = this.#awaySince !== null
+      if ((!away && !this.#host.canAnswer()) || this.#host.unsentBytes() > 0) this.touch()
+      const left = this.#quietSince + this.#ms - (this.#awaySince ?? this.#clock.now())
+      if (left > 0) this.#waitForQuiet(away ? Math.max(left, AWAY_MS) : left)
       else this.#end(true)
     })
   }

@@ -1,6 +1,14 @@
 import { closeSync, openSync } from 'node:fs'
 import { type Command, Option } from 'commander'
-import { type AppLogger, createLogger, loadConfig, type RunningApp, type Settings, start } from '../app/index.ts'
+import {
+  type AppLogger,
+  type Config,
+  createLogger,
+  loadConfig,
+  type RunningApp,
+  type Settings,
+  start,
+} from '../app/index.ts'
 import { errorMessage } from '../base/index.ts'
 import { EXIT } from './exit-codes.ts'
 import { printData, printNote } from './output.ts'
@@ -83,10 +91,15 @@ async function serve(flags: ServeFlags): Promise<void> {
   const config = load()
   const log = createLogger(config.logLevel, process.stderr.isTTY ? 'text' : 'json')
   exitOnFault(log)
+  // Before anything is announced: whoever reads that may signal at once.
   const stopRequested = untilToldToStop(log)
-  const app = await start(config, { log })
+  let app: RunningApp | null = null
+  const terminalGone = onHangup(() => {
+    if (app !== null) reload(app, load)
+  })
+  app = await start(config, { log })
   announce(app, flags.json === true)
-  await Promise.race([stopRequested, reloadOnHangup(app, load)])
+  await Promise.race([stopRequested, terminalGone])
   await app.stop()
 }
 
@@ -140,22 +153,23 @@ function untilToldToStop(log: AppLogger): Promise<void> {
   })
 }
 
-/** SIGHUP reloads, unless it means that our terminal is gone: then it resolves. */
-function reloadOnHangup(app: RunningApp, load: () => Parameters<RunningApp['reload']>[0]): Promise<void> {
+/** Calls `again` at SIGHUP, unless it means that our terminal is gone: then it resolves. */
+function onHangup(again: () => void): Promise<void> {
   const hadTerminal = hasTerminal()
   return new Promise((resolve) => {
     process.on('SIGHUP', () => {
-      if (hadTerminal && !hasTerminal()) {
-        resolve()
-        return
-      }
-      try {
-        app.reload(load())
-      } catch (error) {
-        app.log.error({ reason: errorMessage(error) }, 'configuration not reloaded: it has mistakes')
-      }
+      if (hadTerminal && !hasTerminal()) resolve()
+      else again()
     })
   })
+}
+
+function reload(app: RunningApp, load: () => Config): void {
+  try {
+    app.reload(load())
+  } catch (error) {
+    app.log.error({ reason: errorMessage(error) }, 'configuration not reloaded: it has mistakes')
+  }
 }
 
 function hasTerminal(): boolean {

@@ -19,6 +19,8 @@ export type TerminalSignal = 'SIGINT' | 'SIGTERM' | 'SIGHUP'
 export interface Terminal {
   /** Input comes from a terminal: raw mode, escapes, people. */
   readonly interactive: boolean
+  /** A full-screen program of the guest shows its picture here. */
+  readonly fullScreen: boolean
   /** Takes over: raw mode when interactive, signals; `readInput` false leaves input that is no terminal untouched. */
   open(events: TerminalEvents, readInput: boolean): void
   setInputPaused(paused: boolean): void
@@ -52,6 +54,10 @@ class ProcessTerminal implements Terminal {
   #raw = false
   #atLineStart = true
   #unsentNotices = 0
+
+  get fullScreen(): boolean {
+    return this.#modes?.fullScreen ?? false
+  }
 
   open(events: TerminalEvents, readInput: boolean): void {
     this.#events = events

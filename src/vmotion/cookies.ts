@@ -52,7 +52,8 @@ export class CookieTable<Owner> {
 
   /** Registers a vMotion. The arrays are copied. */
   open(owner: Owner, sequence: Uint8Array, secret: Uint8Array): Cookie<Owner> {
-    const cookie = { owner, sequence: sequence.slice(), secret: secret.slice() }
+    // Not slice(): that of a Buffer is no copy.
+    const cookie = { owner, sequence: new Uint8Array(sequence), secret: new Uint8Array(secret) }
     const hash = this.#hash(sequence, secret)
     const bucket = this.#buckets.get(hash)
     if (bucket) bucket.push(cookie)

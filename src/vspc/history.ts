@@ -50,8 +50,9 @@ export class MemoryHistory implements History {
       this.#pieces = []
       this.#offsets = []
     }
-    if (bytes.length >= BY_REFERENCE) this.#push(bytes)
-    else this.#pack(bytes)
+    if (bytes.length < BY_REFERENCE) this.#pack(bytes)
+    // A part of a read buffer that is mostly something else would pin all of it. (`slice` of a Buffer is no copy.)
+    else this.#push(bytes.length * 2 < bytes.buffer.byteLength ? new Uint8Array(bytes) : bytes)
     this.#next += bytes.length
     while (this.#head < this.#pieces.length && this.#next - this.#secondOffset() >= this.#maxBytes) this.#dropOldest()
   }

@@ -2,7 +2,7 @@ import { once } from 'node:events'
 import { connect } from 'node:net'
 import { describe, expect, onTestFinished, test } from 'vitest'
 import { WebSocket } from 'ws'
-import { consoleUrl, eventually, RawVm, refusedUpgrade, startApp, TestConsole } from './support.ts'
+import { consoleUrl, eventually, RawVm, refusedUpgrade, sharedApp, startApp, TestConsole } from './support.ts'
 
 async function serverWithVm(...args: Parameters<typeof startApp>) {
   const app = await startApp(...args)
@@ -31,6 +31,7 @@ describe('attaching', () => {
     const console = await TestConsole.open(app, 'mode=exclusive')
     expect(console.messages[0]).toEqual({
       type: 'attached',
+      epoch: expect.stringMatching(/^[0-9a-f]{12}-\d+$/),
       port: 'name:vm1',
       name: 'vm1',
       mode: 'exclusive',
@@ -77,6 +78,8 @@ describe('attaching', () => {
 })
 
 describe('what is refused before the upgrade, as a problem', () => {
+  const shared = sharedApp(async (app) => void (await RawVm.connect(app)))
+
   test.each([
     ['an unknown port', '', 'vm9', {}, 404, 'VSPC_PORT_NOT_FOUND'],
     ['an unknown mode', 'mode=admin', 'vm1', {}, 400, 'VSPC_REQUEST_INVALID'],
@@ -87,14 +90,14 @@ describe('what is refused before the upgrade, as a problem', () => {
     ['a page without origin', '', 'vm1', { headers: { origin: 'null' } }, 403, 'VSPC_NOT_ALLOWED'],
     ['a name rebound to loopback', '', 'vm1', { headers: { host: 'evil.example' } }, 421, 'VSPC_NOT_ALLOWED'],
   ])('%s', async (_what, query, port, options, status, code) => {
-    const { app } = await serverWithVm()
+    const app = shared()
     const refused = await refusedUpgrade(consoleUrl(app, query, port), options)
     expect(refused).toMatchObject({ status, contentType: 'application/problem+json', body: { status, code } })
     expect(app.server.table.resolve('vm1').consoles).toHaveLength(0)
   })
 
   test('a page of ours is no other site, whatever name of loopback it uses', async () => {
-    const { app } = await serverWithVm()
+    const app = shared()
     const tcpPort = app.http?.tcpPort
     for (const host of [`127.0.0.1:${tcpPort}`, `localhost:${tcpPort}`, 'localhost:9999', '[::1]:13371']) {
       const socket = new WebSocket(consoleUrl(app), ['vspc.v1'], { headers: { host, origin: `http://${host}` } })
@@ -104,7 +107,7 @@ describe('what is refused before the upgrade, as a problem', () => {
   })
 
   test('an upgrade of another route, or to something else, is not granted', async () => {
-    const { app } = await serverWithVm()
+    const app = shared()
     const refused = await refusedUpgrade(`${app.url.replace('http', 'ws')}/livez`)
     expect(refused).toMatchObject({ status: 400, contentType: 'application/problem+json' })
     expect(await refusedUpgrade(`${app.url.replace('http', 'ws')}/nope`)).toMatchObject({ status: 404 })
@@ -123,7 +126,7 @@ describe('what is refused before the upgrade, as a problem', () => {
   })
 
   test('a plain GET is told to upgrade', async () => {
-    const { app } = await serverWithVm()
+    const app = shared()
     const answer = await fetch(consoleUrl(app).replace('ws', 'http'))
     expect([answer.status, answer.headers.get('upgrade')]).toEqual([426, 'websocket'])
     expect(await answer.json()).toMatchObject({ code: 'VSPC_REQUEST_INVALID' })
@@ -133,7 +136,7 @@ describe('what is refused before the upgrade, as a problem', () => {
     ['a wrong version', 'Sec-WebSocket-Version: 7', 426],
     ['no key', 'Sec-WebSocket-Version: 13', 400],
   ])('a handshake with %s', async (_what, header, status) => {
-    const { app } = await serverWithVm()
+    const app = shared()
     const socket = connect(app.http?.tcpPort ?? 0, '127.0.0.1')
     socket.end(
       `GET /api/v1/ports/vm1/console HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n${header}\r\n\r\n`,
@@ -201,9 +204,7 @@ describe('history and live output', () => {
     const console = await TestConsole.open(app, 'from=0')
     expect(await console.message('gap')).toEqual({ type: 'gap', bytes: start, offset: start })
     await console.hasBytes(16_384 - start)
-    expect(console.output.toString()).toBe(
-      'aaaabbbbccccdddd'.replace(/./g, (one) => one.repeat(1024)).slice(start),
-    )
+    expect(console.output.toString()).toBe('aaaabbbbccccdddd'.replace(/./g, (one) => one.repeat(1024)).slice(start))
   })
 
   test('a long history is fed in pieces: other work gets its turn in between', async () => {
@@ -306,7 +307,10 @@ describe('who may write', () => {
     const { app, vm } = await serverWithVm()
     const one = await TestConsole.open(app, 'mode=write')
     const two = await TestConsole.open(app, 'mode=write')
-    expect(await one.message('writer')).toMatchObject({ mode: 'write', writers: [{ mode: 'write' }, { mode: 'write' }] })
+    expect(await one.message('writer')).toMatchObject({
+      mode: 'write',
+      writers: [{ mode: 'write' }, { mode: 'write' }],
+    })
     one.socket.send(Buffer.from('1'))
     await vm.hears('1')
     two.socket.send(Buffer.from('2'))
@@ -359,6 +363,8 @@ describe('who may write', () => {
 })
 
 describe('control messages', () => {
+  const shared = sharedApp(async (app) => void (await RawVm.connect(app)))
+
   test('"mode" changes what the console may do', async () => {
     const { app, vm } = await serverWithVm()
     const console = await TestConsole.open(app, 'mode=read')
@@ -402,16 +408,14 @@ describe('control messages', () => {
     ['force that is no boolean', '{"type":"mode","mode":"write","force":"yes"}', /force/],
     ['one that is far too long', `{"type":"who","x":"${'x'.repeat(5_000)}"}`, /bytes/],
   ])('%s is an error, and the connection stays', async (_what, text, fault) => {
-    const { app, vm } = await serverWithVm()
-    const console = await TestConsole.open(app, 'mode=write')
+    const console = await TestConsole.open(shared(), 'mode=write')
     console.socket.send(text)
     expect(await console.message('error')).toMatchObject({
       code: 'VSPC_CONSOLE_BAD_CONTROL',
       message: expect.stringMatching(fault),
     })
-    console.socket.send(Buffer.from('still here'))
-    await vm.hears('still here')
-    expect(vm.received.toString()).toBe('still here')
+    console.request({ type: 'who' })
+    expect((await console.message('consoles')).consoles).toHaveLength(1)
   })
 })
 

@@ -2,7 +2,7 @@ import { once } from 'node:events'
 import { request } from 'node:http'
 import { connect } from 'node:net'
 import { describe, expect, test, vi } from 'vitest'
-import { RawVm, startApp } from './support.ts'
+import { RawVm, sharedApp, startApp } from './support.ts'
 
 /** `fetch` lets nobody set Host and Origin. */
 async function ask(url: string, options: { method?: string; headers?: Record<string, string> } = {}) {
@@ -19,8 +19,10 @@ async function ask(url: string, options: { method?: string; headers?: Record<str
 }
 
 describe('problems', () => {
+  const shared = sharedApp(async () => {})
+
   test('a path without a route', async () => {
-    const app = await startApp()
+    const app = shared()
     const { status, headers, body } = await ask(`${app.url}/api/v2/ports?token=abc`)
     expect([status, headers['content-type']]).toEqual([404, 'application/problem+json'])
     expect(body).toEqual({
@@ -41,7 +43,7 @@ describe('problems', () => {
     ['HEAD', '/api/v1/events', 'GET'],
     ['OPTIONS', '/livez', 'GET, HEAD'],
   ])('%s %s is not possible, and the answer says what is', async (method, path, allow) => {
-    const app = await startApp()
+    const app = shared()
     const answer = await ask(`${app.url}${path}`, { method })
     expect([answer.status, answer.headers['allow']]).toEqual([405, allow])
   })
@@ -50,7 +52,7 @@ describe('problems', () => {
     ['a path that is not percent-encoded properly', '/api/v1/ports/%zz'],
     ['a body nobody asked for', '/api/v1/ports/vm1'],
   ])('%s', async (_what, path) => {
-    const app = await startApp()
+    const app = shared()
     const sent = request(`${app.url}${path}`, {
       method: 'DELETE',
       headers: { 'content-type': 'application/json', 'content-length': '5' },
@@ -66,7 +68,7 @@ describe('problems', () => {
     ['that is no HTTP', 'EHLO there\r\n\r\n', 400],
     ['with endless headers', `GET / HTTP/1.1\r\nHost: localhost\r\nX: ${'x'.repeat(20_000)}\r\n\r\n`, 431],
   ])('something %s', async (_what, text, status) => {
-    const app = await startApp()
+    const app = shared()
     const socket = connect(app.http?.tcpPort ?? 0, '127.0.0.1')
     socket.end(text)
     let answer = ''
@@ -80,7 +82,7 @@ describe('problems', () => {
   })
 
   test('what comes after an answer is not answered into it', async () => {
-    const app = await startApp()
+    const app = shared()
     const socket = connect(app.http?.tcpPort ?? 0, '127.0.0.1')
     socket.write('GET /livez HTTP/1.1\r\nHost: localhost\r\n\r\n')
     let answer = ''
@@ -110,13 +112,21 @@ describe('problems', () => {
 })
 
 describe('who may ask', () => {
-  test.each(['localhost', 'localhost:1', '127.0.0.1:13371', '127.9.9.9', '[::1]', '[::1]:80', 'LOCALHOST', 'vspc.localhost'])(
-    'Host %s means this machine',
-    async (host) => {
-      const app = await startApp()
-      expect((await ask(`${app.url}/livez`, { headers: { host } })).status).toBe(200)
-    },
-  )
+  const shared = sharedApp(async (app) => void (await RawVm.connect(app)))
+
+  test.each([
+    'localhost',
+    'localhost:1',
+    '127.0.0.1:13371',
+    '127.9.9.9',
+    '[::1]',
+    '[::1]:80',
+    'LOCALHOST',
+    'vspc.localhost',
+  ])('Host %s means this machine', async (host) => {
+    const app = shared()
+    expect((await ask(`${app.url}/livez`, { headers: { host } })).status).toBe(200)
+  })
 
   test.each([
     'evil.example',
@@ -128,15 +138,18 @@ describe('who may ask', () => {
     '[::2]',
     '0.0.0.0',
   ])('Host %s does not: 421', async (host) => {
-    const app = await startApp()
+    const app = shared()
     const { status, headers, body } = await ask(`${app.url}/api/v1/ports`, { headers: { host } })
-    expect([status, headers['content-type'], body['code']]).toEqual([421, 'application/problem+json', 'VSPC_NOT_ALLOWED'])
+    expect([status, headers['content-type'], body['code']]).toEqual([
+      421,
+      'application/problem+json',
+      'VSPC_NOT_ALLOWED',
+    ])
     expect(body['detail']).toContain('answers only as localhost')
   })
 
   test('a page of another site can change nothing', async () => {
-    const app = await startApp()
-    await RawVm.connect(app)
+    const app = shared()
     const { status, body } = await ask(`${app.url}/api/v1/ports/vm1`, {
       method: 'DELETE',
       headers: { origin: 'https://evil.example' },
@@ -145,14 +158,14 @@ describe('who may ask', () => {
   })
 
   test('and is not told that it may read', async () => {
-    const app = await startApp()
+    const app = shared()
     const { headers } = await ask(`${app.url}/api/v1/ports`, { headers: { origin: 'https://evil.example' } })
     expect(Object.keys(headers).filter((name) => name.startsWith('access-control'))).toEqual([])
     expect(headers['cross-origin-resource-policy']).toBe('same-origin')
   })
 
   test('every answer, errors included, carries the security headers', async () => {
-    const app = await startApp()
+    const app = shared()
     for (const path of ['/livez', '/nope', '/api/v1/ports/%zz', '/api/v1/ports', '/openapi.json']) {
       expect((await ask(app.url + path)).headers).toMatchObject({
         'x-content-type-options': 'nosniff',

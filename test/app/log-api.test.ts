@@ -2,7 +2,7 @@ import { once } from 'node:events'
 import { get, type IncomingMessage } from 'node:http'
 import { describe, expect, test } from 'vitest'
 import { Port } from '../../src/vspc/port.ts'
-import { type AppUnderTest, RawVm, startApp } from './support.ts'
+import { type AppUnderTest, RawVm, sharedApp, startApp, TestConsole } from './support.ts'
 
 async function serverThatHas(text: string | Uint8Array, limits = {}) {
   const app = await startApp({}, limits)
@@ -23,6 +23,8 @@ async function log(app: AppUnderTest, query: string, path = '/api/v1/ports/vm1/l
 }
 
 describe('GET /api/v1/ports/{id}/log', () => {
+  const app = sharedApp(async (shared) => (await RawVm.connect(shared)).print(shared, '0123456789'))
+
   test.each([
     ['', '0123456789', 0, 10],
     ['?start=0', '0123456789', 0, 10],
@@ -39,8 +41,7 @@ describe('GET /api/v1/ports/{id}/log', () => {
     ['?start=-4&limit=2', '67', 6, 8],
     ['?limit=0', '', 0, 0],
   ])('%s', async (query, body, start, next) => {
-    const { app } = await serverThatHas('0123456789')
-    expect(await log(app, query)).toEqual({ status: 200, type: 'application/octet-stream', start, next, body })
+    expect(await log(app(), query)).toEqual({ status: 200, type: 'application/octet-stream', start, next, body })
   })
 
   test('is verbatim: all 256 bytes', async () => {
@@ -69,6 +70,12 @@ describe('GET /api/v1/ports/{id}/log', () => {
     expect(await log(app, `?start=${first.next}`)).toMatchObject({ body: ' second', next: 12 })
   })
 
+  test('names the counting of offsets as the console does', async () => {
+    const { headers } = await fetch(`${app().url}/api/v1/ports/vm1/log`)
+    const console = await TestConsole.open(app())
+    expect(console.messages[0]).toMatchObject({ epoch: headers.get('x-vspc-epoch') })
+  })
+
   test('of a port that has printed nothing is empty', async () => {
     const app = await startApp()
     await RawVm.connect(app)
@@ -76,8 +83,7 @@ describe('GET /api/v1/ports/{id}/log', () => {
   })
 
   test('HEAD gives the same headers without the body', async () => {
-    const { app } = await serverThatHas('0123456789')
-    const answer = await fetch(`${app.url}/api/v1/ports/vm1/log?start=-3`, { method: 'HEAD' })
+    const answer = await fetch(`${app().url}/api/v1/ports/vm1/log?start=-3`, { method: 'HEAD' })
     const headers = ['content-type', 'content-length', 'x-vspc-start', 'x-vspc-next'].map((name) =>
       answer.headers.get(name),
     )
@@ -95,8 +101,7 @@ describe('GET /api/v1/ports/{id}/log', () => {
     ['?start=9007199254740993', '/start', '<= 9007199254740991'],
     ['?strat=1', '/strat', 'did you mean start?'],
   ])('%s is a problem that points to the parameter', async (query, pointer, detail) => {
-    const { app } = await serverThatHas('x')
-    const answer = await fetch(`${app.url}/api/v1/ports/vm1/log${query}`)
+    const answer = await fetch(`${app().url}/api/v1/ports/vm1/log${query}`)
     expect([answer.status, answer.headers.get('content-type')]).toEqual([400, 'application/problem+json'])
     expect(await answer.json()).toMatchObject({
       type: 'urn:vspc:error:VSPC_REQUEST_INVALID',

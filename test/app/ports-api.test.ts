@@ -71,7 +71,7 @@ test('a reader that leaves in the middle of a long list does no harm', async () 
 test.each([
   ['its id', UUID],
   ['the UUID in capitals', UUID.toUpperCase()],
-  ["the UUID as VMware writes it", '56 4d 1f 5a 1e 5c 0a 3b-9c 2d 01 23 45 67 89 ab'],
+  ['the UUID as VMware writes it', '56 4d 1f 5a 1e 5c 0a 3b-9c 2d 01 23 45 67 89 ab'],
   ['the UUID without dashes', UUID.replaceAll('-', '')],
   ['the name', 'web server/1'],
   ['a unique prefix of the name', 'web'],

@@ -1,6 +1,6 @@
 import { EventEmitter, once } from 'node:events'
 import { connect, type Socket } from 'node:net'
-import { onTestFinished } from 'vitest'
+import { afterAll, beforeAll, onTestFinished } from 'vitest'
 import { WebSocket } from 'ws'
 import { createLogger, loadConfig, type RunningApp, type Settings, start } from '../../src/app/index.ts'
 import type { Limits } from '../../src/base/index.ts'
@@ -27,13 +27,35 @@ export interface AppUnderTest extends RunningApp {
 
 export const RAW_VM = 'tcp://127.0.0.1:0?protocol=raw&name=vm1'
 
+/** Ends what a test, or a group of tests, has opened. */
+let whenDone: (end: () => void | Promise<void>) => void = onTestFinished
+
+/** One server for a group of tests that change nothing; `prepare` connects what they look at. */
+export function sharedApp(prepare: (app: AppUnderTest) => Promise<void>): () => AppUnderTest {
+  let app: AppUnderTest | null = null
+  const ends: (() => void | Promise<void>)[] = []
+  beforeAll(async () => {
+    whenDone = (end) => ends.unshift(end)
+    try {
+      app = await startApp()
+      await prepare(app)
+    } finally {
+      whenDone = onTestFinished
+    }
+  })
+  afterAll(async () => {
+    for (const end of ends) await end()
+  })
+  return () => app as AppUnderTest
+}
+
 /** A whole server on free ports, stopped when the test ends. Limits may be out of range here, to make tests fast. */
 export async function startApp(settings: Settings = {}, limits: Partial<Limits> = {}): Promise<AppUnderTest> {
   const config = loadConfig({ env: {}, flags: { listen: [RAW_VM], http: '127.0.0.1:0', ...settings } })
   const logged = new LogLines()
   const log = createLogger(config.logLevel, logged)
   const app = await start({ ...config, limits: { ...config.limits, drainMs: 1_000, ...limits } }, { log })
-  onTestFinished(() => app.stop())
+  whenDone(() => app.stop())
   return Object.assign(app, { logged, url: app.http?.url ?? '' })
 }
 
@@ -77,7 +99,7 @@ export class RawVm extends EventEmitter {
     const { tcpPort } = app.server.listening[index] as TcpEndpoint
     const before = app.server.counters.connectionsAccepted
     const socket = connect(tcpPort, '127.0.0.1')
-    onTestFinished(() => void socket.destroy())
+    whenDone(() => void socket.destroy())
     await once(socket, 'connect')
     await eventually(() => app.server.counters.connectionsAccepted > before)
     return new RawVm(socket)
@@ -205,4 +227,3 @@ export async function refusedUpgrade(
     })
   })
 }
-

@@ -176,6 +176,24 @@ describe('at a terminal', () => {
     expect(terminal.news()).toEqual(['the VM is moving to another host...', 'now on esx-b'])
   })
 
+  test('vMotion under a full-screen program: its picture stays whole; where the VM is comes afterwards, once', () => {
+    const { terminal, vm } = start(true)
+    vm().attach(0)
+    terminal.news()
+    terminal.fullScreen = true
+    for (const host of ['esx-b', 'esx-a', 'esx-b']) {
+      vm().listener.message({ type: 'state', state: 'migrating', host: 'esx-x', reason: 'BEGIN' })
+      vm().listener.message({ type: 'state', state: 'online', host, reason: 'COMPLETE' })
+      vm().print('picture')
+    }
+    expect(terminal.news()).toEqual([])
+    terminal.fullScreen = false
+    vm().print('$ ')
+    vm().print('more')
+    expect(terminal.news()).toEqual(['now on esx-b'])
+    expect(terminal.screen).toBe('picturepicturepicture$ more')
+  })
+
   test('vMotion that is aborted: says that the VM stayed', () => {
     const { terminal, vm } = start(true)
     vm().attach(0)

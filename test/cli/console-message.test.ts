@@ -15,6 +15,7 @@ const MESSAGES: ConsoleMessage[] = [
     next: 0,
     state: 'offline',
     console: 0,
+    epoch: 'e',
   },
   { type: 'state', state: 'migrating', host: null, reason: '' },
   { type: 'writer', mode: 'exclusive', writers: [who], reason: '' },

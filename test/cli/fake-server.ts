@@ -219,6 +219,7 @@ export class FakePort {
       start: this.start,
       next: this.next,
       state,
+      epoch: 'e',
     } as const
     for (const message of this.greeting?.(mode) ?? [{ ...attached, console: number }]) say(message)
     if (this.next > offset) console.send(this.held.subarray(offset - this.start), { binary: true })

@@ -51,6 +51,7 @@ export class ScriptedConsole implements ConsoleConnection {
       next: offset,
       state: 'online',
       console: 7,
+      epoch: 'e',
       ...more,
     })
   }
@@ -93,6 +94,7 @@ export class ScriptedTerminal implements Terminal {
   suspended = 0
   restored = false
   room = true
+  fullScreen = false
 
   constructor(interactive: boolean) {
     this.interactive = interactive

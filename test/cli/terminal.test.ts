@@ -153,6 +153,20 @@ describe('leaving in the middle of a full-screen program', () => {
     expect(undo(`${on}\x1bc`)).toBe('')
   })
 
+  test.each([
+    ['vi, until it has ended', '\x1b[?1049h\x1b[H\x1b[Jone\n\n\n', '\x1b[24;1H\x1b[K\x1b[?1049l$ '],
+    ['a boot menu, until lines follow', '\x1b[10;1HBoot\x1b[m', 'Loading\r\nDecompressing\r\n'],
+    ['one that scrolls its rows', '\x1b[24;0H\r\n\x1b[K', '$ ls\r\nfile\r\n'],
+  ])('a full-screen program is known as one: %s', (_name, on, off) => {
+    const modes = new TerminalModes()
+    modes.push(latin1('$ \x1b[H\x1b[J$ \x1b[1;1Hfile\r\n'))
+    expect(modes.fullScreen).toBe(false)
+    modes.push(latin1(on))
+    expect(modes.fullScreen).toBe(true)
+    modes.push(latin1(off))
+    expect(modes.fullScreen).toBe(false)
+  })
+
   test('it is put back once', () => {
     const modes = new TerminalModes()
     modes.push(latin1('\x1b[?25l'))

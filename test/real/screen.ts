@@ -12,7 +12,6 @@ export function screenOf(output: string, rows = 24, columns = 80): string[] {
   const clear = (from: number, to: number) => {
     for (let line = from; line < to; line++) screen[line] = ' '.repeat(columns)
   }
-  // biome-ignore lint/suspicious/noControlCharactersInRegex: control sequences are what this is about.
   for (const [text, parameters, final] of output.matchAll(
     /\x1b\[([\d;?]*)([a-zA-Z])|\x1b.|[\x00-\x1f]|[^\x00-\x1f]/g,
   )) {

@@ -103,8 +103,9 @@ describe('CookieTable', () => {
 
   test('what the caller does to its arrays afterwards changes no cookie', () => {
     const table = new CookieTable<string>(randomBytes)
-    const sequence = SEQUENCE.slice()
-    const secret = SECRET.slice()
+    // As Buffers, which is what sockets give: slice() of one is no copy.
+    const sequence = Buffer.from(SEQUENCE)
+    const secret = Buffer.from(SECRET)
     const cookie = table.open('port', sequence, secret)
     const good = payload(cookie)
     sequence.fill(0)

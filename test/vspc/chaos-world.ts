@@ -56,6 +56,7 @@ class Link {
   begins = 0
   /** Has said FIN, or was reset: nothing it says arrives. */
   finished = false
+  wasSource = false
 
   constructor(peer: VmPeer) {
     this.peer = peer
@@ -217,6 +218,9 @@ export class Chaos {
         if (session.role !== (session === source ? 'source' : 'destination')) {
           this.faults.push(`a ${session === source ? 'source' : 'destination'} believes it is ${session.role}`)
         }
+        if (session === source) {
+          for (const link of this.#links) link.wasSource ||= link.peer.session === source
+        }
         if (session.port !== port) this.faults.push('a connection believes it is of another port')
       }
     }
@@ -279,10 +283,10 @@ export class Chaos {
         seen.add(unit)
       }
     }
-    for (const [unit, { role }] of this.#printed) {
-      const counts = role === 'source' || role === 'retired'
+    for (const [unit, { role, link }] of this.#printed) {
+      const counts = role === 'source' || role === 'retired' || (role === 'destination' && link.wasSource)
       if (counts && !seen.has(unit)) this.faults.push(`output ${unit} of a ${role} was lost`)
-      const never = role === 'refused' || role === 'closed'
+      const never = role === 'refused' || role === 'closed' || (role === 'destination' && !link.wasSource)
       if (never && seen.has(unit)) this.faults.push(`output ${unit} of a ${role} was shown`)
     }
   }
