@@ -100,7 +100,7 @@ export class WsConsole implements ConsoleClient {
     if (socket.readyState !== socket.OPEN) return
     if (socket.bufferedAmount > 2 * this.#highBytes + CONTROL_BYTES) {
       // Answers to a peer that asks and does not read are dropped; anything else it would have to know.
-      
+      if (message.type === 'error' || message.type === 'consoles') return
       socket.terminate()
       return
     }

@@ -1,4 +1,4 @@
-import { VspcError } from '../base/index.ts'
+import { errorMessage, VspcError } from '../base/index.ts'
 import type { Port } from './port.ts'
 import type { ConsoleClient, ConsoleInfo, ConsoleMode, ConsoleRequest } from './types.ts'
 
@@ -60,7 +60,7 @@ export class Console {
   live(bytes: Uint8Array, start: number): void {
     if (this.#blocked || this.#cursor !== start) return
     this.#cursor = start + bytes.length
-    if (!this.#client.output(bytes)) this.#blocked = true
+    this.#output(bytes)
   }
 
   /** The transport has room again. */
@@ -78,13 +78,34 @@ export class Console {
         const bytes = start - this.#cursor
         this.#cursor = start
         this.#port.core.counters.consoleGapBytes += bytes
-        this.#client.notify({ type: 'gap', bytes, offset: start })
+        this.notify({ type: 'gap', bytes, offset: start })
         continue
       }
       const piece = history.read(this.#cursor, CATCH_UP_BYTES)
       if (piece === null) return
       this.#cursor += piece.length
-      if (!this.#client.output(piece)) this.#blocked = true
+      this.#output(piece)
+    }
+  }
+
+  #output(bytes: Uint8Array): void {
+    try {
+      if (!this.#client.output(bytes)) this.#blocked = true
+    } catch (error) {
+      this.#failed(error)
+    }
+  }
+
+  /** A transport that throws has a bug. It costs itself its console, never the VM its connection. */
+  #failed(error: unknown): void {
+    const { counters, log } = this.#port.core
+    counters.internalErrors++
+    log.error({ port: this.#port.id, console: this.id, error: errorMessage(error) }, 'console failed; detached')
+    this.detach()
+    try {
+      this.#client.close('internal error')
+    } catch (again) {
+      log.error({ console: this.id, error: errorMessage(again) }, 'console failed; it could not be closed either')
     }
   }
 
@@ -92,7 +113,7 @@ export class Console {
   write(bytes: Uint8Array): void {
     if (this.#detached) return
     if (this.mode === 'read') {
-      this.#client.notify({
+      this.notify({
         type: 'error',
         code: 'VSPC_CONSOLE_READ_ONLY',
         message: 'this console is attached for reading; its input was discarded. Ask for mode "write" first',
@@ -108,10 +129,10 @@ export class Console {
     try {
       if (request.type === 'mode') this.#port.setConsoleMode(this, request.mode, request.force ?? false)
       else if (request.type === 'break') this.#sendBreak()
-      else this.#client.notify({ type: 'consoles', consoles: this.#port.consoles.map((other) => other.info) })
+      else this.notify({ type: 'consoles', consoles: this.#port.consoles.map((other) => other.info) })
     } catch (error) {
       if (!(error instanceof VspcError)) throw error
-      this.#client.notify({ type: 'error', code: error.code, message: error.message })
+      this.notify({ type: 'error', code: error.code, message: error.message })
     }
   }
 
@@ -123,26 +144,38 @@ export class Console {
   }
 
   notify(message: Parameters<ConsoleClient['notify']>[0]): void {
-    if (!this.#detached) this.#client.notify(message)
+    if (this.#detached) return
+    try {
+      this.#client.notify(message)
+    } catch (error) {
+      this.#failed(error)
+    }
   }
 
   setInputPaused(paused: boolean): void {
     if (this.#inputPaused === paused || this.#detached) return
     this.#inputPaused = paused
-    this.#client.setInputPaused(paused)
+    try {
+      this.#client.setInputPaused(paused)
+    } catch (error) {
+      this.#failed(error)
+    }
   }
 
   /** The transport is gone, or wants to go. */
   detach(): void {
     if (this.#detached) return
     this.#detached = true
+    // The port may be in the middle of delivering to all: this one gets nothing more.
+    this.#blocked = true
     this.#port.removeConsole(this)
   }
 
   /** The port ends the console: says why, then has the transport closed. */
   close(reason: string, code?: string): void {
     if (this.#detached) return
-    this.#client.notify(code === undefined ? { type: 'detached', reason } : { type: 'detached', reason, code })
+    this.notify(code === undefined ? { type: 'detached', reason } : { type: 'detached', reason, code })
+    if (this.#detached) return
     this.detach()
     this.#client.close(reason, code)
   }

@@ -48,7 +48,7 @@ export class PortConsoles {
     })
     this.list = [...this.list, console]
     counters.consolesAttached++
-    client.notify({
+    console.notify({
       type: 'attached',
       port: port.id,
       name: port.displayName,

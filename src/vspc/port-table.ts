@@ -82,7 +82,10 @@ export class PortTable {
       if (existing && existing.handover.state !== 'OFFLINE') continue
       const parked = existing ?? new Port(this.#core, port.vmKey, label)
       if (!existing) {
-        parked.learn(port)
+        parked.name = port.name
+        parked.vcUuid = port.vcUuid
+        parked.biosUuid = port.biosUuid
+        parked.locationUuid = port.locationUuid
         parked.serviceURI = port.serviceURI
         parked.direction = port.direction
         this.add(parked)
@@ -147,13 +150,15 @@ export class PortTable {
     yield unlabelledFirst(all.filter((port) => port.name === text))
     const lower = text.toLowerCase()
     if (lower === '') return
-    yield all.filter((port) => port.name.toLowerCase() === lower)
+    yield unlabelledFirst(all.filter((port) => port.name.toLowerCase() === lower))
     const digits = /^[0-9a-f-]{4,}$/.test(lower) ? lower.replaceAll('-', '') : null
-    yield all.filter(
-      (port) =>
-        port.name.toLowerCase().startsWith(lower) ||
-        port.id.startsWith(lower) ||
-        (digits !== null && port.id.replaceAll('-', '').startsWith(digits)),
+    yield unlabelledFirst(
+      all.filter(
+        (port) =>
+          port.name.toLowerCase().startsWith(lower) ||
+          port.id.startsWith(lower) ||
+          (digits !== null && port.id.replaceAll('-', '').startsWith(digits)),
+      ),
     )
   }
 }

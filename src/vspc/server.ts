@@ -1,4 +1,4 @@
-import { type Clock, formatHex, type Limits, type Logger, type Tap, type Timer, VspcError } from '../base/index.ts'
+import { type Clock, errorMessage, formatHex, type Limits, type Logger, type Tap, type Timer, VspcError } from '../base/index.ts'
 import {
   type ByteStream,
   type Endpoint,
@@ -162,7 +162,15 @@ export class Server implements Core {
   emit(make: (at: string) => ServerEvent): void {
     if (this.#subscribers.size === 0) return
     const event = make(new Date(this.clock.wall()).toISOString())
-    for (const subscriber of this.#subscribers) subscriber(event)
+    for (const subscriber of this.#subscribers) {
+      try {
+        subscriber(event)
+      } catch (error) {
+        // Events are told in the middle of a handover: what a reader of them does must not end it half-way.
+        this.counters.internalErrors++
+        this.log.error({ event: event.type, error: errorMessage(error) }, 'a subscriber of events failed')
+      }
+    }
   }
 
   park(port: Port, session: VmSession): Port {

@@ -123,16 +123,14 @@ describe('a log that is read slowly', () => {
   }
 
   test('is whole, even if the VM prints more than history holds meanwhile', async () => {
-    const { app, vm } = await serverThatHas('begin', { historyBytes: 65_536 })
-    await vm.print(app, Buffer.alloc(60_000, 'a'))
-    const expected = Number((await log(app, '')).next)
+    // The most that is taken out of history at once: more than the kernel takes at once.
+    const size = 4 << 20
+    const { app, vm } = await serverThatHas(Buffer.alloc(size, 'a'), { historyBytes: size })
     const answer = await begin(app)
-    await vm.print(app, Buffer.alloc(300_000, 'b'))
+    await vm.print(app, Buffer.alloc(2 * size, 'b'))
     const chunks: Buffer[] = []
     for await (const chunk of answer) chunks.push(chunk as Buffer)
-    const body = Buffer.concat(chunks).toString()
-    expect(body).toBe(`begin${'a'.repeat(60_000)}`)
-    expect(body.length).toBe(expected)
+    expect(Buffer.concat(chunks).equals(Buffer.alloc(size, 'a'))).toBe(true)
   })
 
   test('is cut off where history no longer holds it, rather than go on with a hole', async () => {

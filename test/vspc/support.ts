@@ -45,6 +45,8 @@ export interface TestServer {
 /** A server without listeners, on a clock that stands still: its connections are `VmPeer`s. */
 export function testServer(limits: Partial<Limits> = {}, options: Partial<ServerOptions> = {}): TestServer {
   const clock = new ManualClock()
+  // As on a real machine, nothing happens at the very beginning of time.
+  clock.advance(1_000)
   const log = new LogLines()
   const server = new Server({
     listen: [],

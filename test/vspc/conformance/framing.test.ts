@@ -401,6 +401,26 @@ test('C5: 24 MiB inside one SB grow no memory, and are followed by data as if no
   expect(grown).toBeLessThan(1 << 20)
 })
 
+test('C5: the tail of a discarded SB is not taken for a subnegotiation of its own, wherever reads divide it', async () => {
+  const bench = await Bench.start()
+  const vm = await bench.attach()
+  const user = bench.console()
+  const message = bytes('e8 f5')
+  for (const filler of [4_095, 4_096, 4_097, 8_192, 10_000]) {
+    await readApart(bench, vm, bytes('fffae8'))
+    await readApart(bench, vm, new Uint8Array(filler))
+    await readApart(bench, vm, message)
+    await readApart(bench, vm, new Uint8Array(4_097))
+    await readApart(bench, vm, message)
+    vm.sendRaw(bytes('fff0'))
+    await settled(vm)
+  }
+  vm.data('after')
+  await user.expectText('after')
+  expect(saidTo(vm)).not.toContain('UNKNOWN-SUBOPTION-RCVD-2')
+  expect(user.text).toBe('after')
+})
+
 test('C5: an SB that never ends blocks nobody and costs its own connection nothing but data', async () => {
   const bench = await Bench.start()
   const endless = await bench.attach(1)

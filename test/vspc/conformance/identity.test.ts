@@ -385,8 +385,7 @@ test('C28: input accepted while the old connection took none goes to the new one
   const user = bench.console()
   old.pauseReading()
   const line = 'x'.repeat(4095)
-  let typed = 0
-  while (!user.inputPaused) user.type(`${String(typed++).padStart(6, '0')}${line}`)
+  const typed = user.typeUntilPaused((n) => `${String(n).padStart(6, '0')}${line}`)
   const fresh = await bench.attach()
   old.resumeReading()
   await user.untilPaused(false)
@@ -398,20 +397,27 @@ test('C28: input accepted while the old connection took none goes to the new one
   expect(seen).toEqual(Array.from({ length: typed }, (_, i) => i))
 })
 
-test('C28: a reconnect in the middle of a vMotion gets the port, and what was typed meanwhile', async () => {
-  const bench = await Bench.start()
-  const source = await bench.attach()
-  const user = bench.console()
-  const { cookie } = await begin(source)
-  const destination = await bench.peered(cookie)
-  user.type('held ')
-  const fresh = await bench.attach()
-  user.type('live')
-  await fresh.expectData('held live')
-  await settled(fresh)
-  expect([inputOf(source), inputOf(destination)]).toEqual(['', ''])
-  expect(bench.server.cookies.size).toBe(0)
-  await bench.migrate(fresh)
+test('C28: a reconnect in the middle of a vMotion gets the port and what was typed; both old ends are closed', async () => {
+  for (const peered of [false, true]) {
+    const clock = new ManualClock()
+    const bench = await Bench.start({ clock })
+    const source = await bench.attach()
+    const user = bench.console()
+    const { cookie } = await begin(source)
+    const destination = peered ? await bench.peered(cookie) : null
+    user.type('held ')
+    const fresh = await bench.attach()
+    user.type('live')
+    await fresh.expectData('held live')
+    await settled(fresh)
+    expect(bench.server.cookies.size).toBe(0)
+    if (destination) expect((await destination.closed).how).toBe('proxy-fin')
+    clock.advance(1_000)
+    expect((await source.closed).how).toBe('proxy-fin')
+    expect(inputOf(source)).toBe('')
+    if (destination) expect(inputOf(destination)).toBe('')
+    await bench.migrate(fresh)
+  }
 })
 
 test('C28: two connections that both keep sending are two ports with one serviceURI: both can be reached, said once', async () => {

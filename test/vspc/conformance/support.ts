@@ -185,6 +185,20 @@ export class TestConsole implements ConsoleClient {
     this.console.write(typeof text === 'string' ? Buffer.from(text, 'latin1') : text)
   }
 
+  /** Types lines until the port pauses its input. @returns their number. */
+  typeUntilPaused(line: (n: number) => string = () => 'x'.repeat(8_192)): number {
+    let typed = 0
+    for (let n = 0; !this.inputPaused; n++) {
+      const text = line(n)
+      typed += text.length
+      // Without a bound here a port that never pauses would take all memory instead of failing.
+      if (typed > 32 << 20) throw new Error('32 MiB of input taken, and still not paused')
+      this.type(text)
+      if (this.inputPaused) return n + 1
+    }
+    return 0
+  }
+
   /** Resolves once `text` has come behind what an earlier call waited for. */
   async expectText(text: string): Promise<void> {
     await this.#waits.until(

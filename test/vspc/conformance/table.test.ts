@@ -18,15 +18,15 @@ function titlesIn(file: string): Row[] {
   return [...titles].map(([, , id = '', title = '']) => ({ id, file, title: title.replaceAll(/\\(.)/g, '$1') }))
 }
 
-/** Rows of the page; the section above them names the file, the id is written in the first row of each. */
+/** Rows of the page; the section above them names the file, the meaning is written in the first row of each id. */
 function documented(): (Row & { status: string })[] {
   const rows: (Row & { status: string })[] = []
   let file = ''
   for (const line of page.split('\n')) {
     const heading = /^## .*`(\w[\w-]*\.test\.ts)`/.exec(line)
     if (heading) file = heading[1] ?? ''
-    const cells = /^\| (C\d+) \| (.*?) \| (.*) \| ([^|]+) \|$/.exec(line)
-    if (cells) rows.push({ id: cells[1] ?? '', file, title: cells[3] ?? '', status: cells[4] ?? '' })
+    const [, id = '', , title = '', status = ''] = line.split('|').map((cell) => cell.trim())
+    if (/^C\d+$/.test(id)) rows.push({ id, file, title, status })
   }
   return rows
 }

@@ -328,7 +328,7 @@ test('C53: a VM that does not read blocks neither other ports nor their GOAHEAD,
   const healthy = await bench.attach(2)
   const users = [bench.console(vmFacts(1).id), bench.console(vmFacts(2).id)]
   stalled.pauseReading()
-  while (!users[0]?.inputPaused) users[0]?.type('x'.repeat(65_536))
+  users[0]?.typeUntilPaused()
   stalled.begin(sequenceOf())
   healthy.data('fine')
   await users[1]?.expectText('fine')
@@ -344,7 +344,7 @@ test('C53: a stalled VM still delivers its output: only its input waits', async 
   const vm = await bench.attach()
   const user = bench.console()
   vm.pauseReading()
-  while (!user.inputPaused) user.type('x'.repeat(65_536))
+  user.typeUntilPaused()
   vm.data('I cannot hear you')
   await user.expectText('I cannot hear you')
 })

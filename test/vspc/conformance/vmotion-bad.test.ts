@@ -93,7 +93,7 @@ test('C41: ABORT while BEGIN still waits for the VM to read: no GOAHEAD follows,
   const vm = await bench.attach()
   const user = bench.console()
   vm.pauseReading()
-  while (!user.inputPaused) user.type('x'.repeat(8_192))
+  user.typeUntilPaused()
   vm.begin(sequenceOf())
   vm.abortVmotion()
   vm.data('mark')
@@ -419,7 +419,7 @@ test('C44: BEGIN again while the VM does not read: the newest is answered, and i
   const vm = await bench.attach()
   const user = bench.console()
   vm.pauseReading()
-  while (!user.inputPaused) user.type('x'.repeat(8_192))
+  user.typeUntilPaused()
   const sequences = [sequenceOf(), sequenceOf()] as const
   vm.begin(sequences[0])
   vm.begin(sequences[0])
@@ -540,6 +540,28 @@ test.each(['fin', 'reset'] as const)(
     back.data('after')
     await user.expectText('after')
     expect(user.text).toBe('before|after')
+    await healthy(bench, back, user)
+  },
+)
+
+test.each([
+  ['destination first', true],
+  ['source first', false],
+])(
+  'C46: destination and source lost, %s: offline after T_orphan, not running on a dead connection',
+  async (_, first) => {
+    const clock = new ManualClock()
+    const bench = await Bench.start({ clock })
+    const source = await bench.attach()
+    const user = bench.console()
+    const { cookie } = await begin(source)
+    const destination = await bench.peered(cookie)
+    user.type('held')
+    for (const lost of first ? [destination, source] : [source, destination]) await bench.end(lost, 'reset')
+    clock.advance(120_000)
+    expect(bench.port().info()).toMatchObject({ state: 'offline', vmotions: 0, consoles: 1 })
+    const back = await bench.attach()
+    await back.expectData('held')
     await healthy(bench, back, user)
   },
 )
@@ -732,42 +754,37 @@ test('C49: held input is bounded: past the bound every writer is paused, nothing
   const users = [bench.console(), bench.console()]
   const { cookie, sequence } = await begin(source)
   let typed = ''
-  const line = (): string => `${String(typed.length).padStart(9, '0')}${'.'.repeat(90)}\n`
-  while (!users[0]?.inputPaused) {
-    const next = line()
+  const line = (): string => {
+    const next = `${String(typed.length).padStart(9, '0')}${'.'.repeat(90)}\n`
     typed += next
-    users[typed.length % 200 === 0 ? 0 : 1]?.type(next)
+    return next
   }
+  users[0]?.type(line())
+  users[1]?.typeUntilPaused(line)
+  expect(users[0]?.inputPaused).toBe(true)
   expect(users[1]?.inputPaused).toBe(true)
   expect(typed.length).toBeLessThanOrEqual(limits.inputBytes + 100)
   // Who attaches now may not add to it either; what was on its way when the pause came still counts.
   const late = bench.console()
   expect(late.inputPaused).toBe(true)
-  const onItsWay = line()
-  typed += onItsWay
-  late.type(onItsWay)
+  late.type(line())
   const destination = await bench.peered(cookie)
   destination.complete(sequence)
   for (const user of [...users, late]) await user.untilPaused(false)
   const last = line()
-  typed += last
   late.type(last)
   await destination.expectData(last)
   expect(inputOf(destination) === typed).toBe(true)
   expect(inputOf(source)).toBe('')
 })
 
-test('C49: keystrokes are bounded by number as well', async () => {
+test('C49: pieces of input are bounded by number as well', async () => {
   const bench = await Bench.start({ limits: { inputPieces: 64, inputBytes: 1 << 20 } })
   const source = await bench.attach()
   const user = bench.console()
   await begin(source)
-  let typed = 0
   // Pieces of 1 KiB are not packed together.
-  while (!user.inputPaused && typed < 1_000) {
-    user.type('x'.repeat(1_024))
-    typed++
-  }
+  const typed = user.typeUntilPaused(() => 'x'.repeat(1_024))
   expect(typed).toBeLessThanOrEqual(65)
   source.abortVmotion()
   await user.untilPaused(false)
@@ -780,11 +797,11 @@ test('C49: input for a VM that does not read is bounded in the same way, and arr
   const user = bench.console()
   vm.pauseReading()
   let typed = ''
-  while (!user.inputPaused) {
+  user.typeUntilPaused(() => {
     const next = `${String(typed.length).padStart(9, '0')}${'.'.repeat(9_990)}\n`
     typed += next
-    user.type(next)
-  }
+    return next
+  })
   // Two socket buffers of the kernel, vmSocketBytes, inputBytes.
   expect(typed.length).toBeLessThan(2_000_000)
   vm.resumeReading()
@@ -866,7 +883,7 @@ test('C50: the failure comes while BEGIN waits for the VM to read: still NOTNOW'
   const vm = await bench.attach()
   const user = bench.console()
   vm.pauseReading()
-  while (!user.inputPaused) user.type('x'.repeat(8_192))
+  user.typeUntilPaused()
   const sequence = sequenceOf()
   vm.begin(sequence)
   vm.data('mark')

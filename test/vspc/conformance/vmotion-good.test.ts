@@ -87,8 +87,7 @@ test('C29: a VM that does not read gets NOTNOW after goaheadMs, ahead of what wa
   const vm = await bench.attach()
   const user = bench.console()
   vm.pauseReading()
-  let typed = 0
-  while (!user.inputPaused) user.type(`${String(typed++).padStart(8, '0')}${'.'.repeat(8_183)}\n`)
+  const typed = user.typeUntilPaused((n) => `${String(n).padStart(8, '0')}${'.'.repeat(8_183)}\n`)
   const sequence = sequenceOf()
   vm.begin(sequence)
   vm.data('mark')
@@ -116,8 +115,7 @@ test('C29: a VM that reads late, but in time, gets GOAHEAD behind everything tha
   const vm = await bench.attach()
   const user = bench.console()
   vm.pauseReading()
-  let typed = 0
-  while (!user.inputPaused) user.type(`${String(typed++).padStart(8, '0')}${'.'.repeat(8_183)}\n`)
+  const typed = user.typeUntilPaused((n) => `${String(n).padStart(8, '0')}${'.'.repeat(8_183)}\n`)
   const sequence = sequenceOf()
   vm.begin(sequence)
   vm.data('mark')
