@@ -107,8 +107,16 @@ function firstOf<Name extends keyof ConfigLayer>(
   return layers.find((layer) => layer[name] !== undefined)?.[name]
 }
 
+/** Flags that are not named after their setting. */
+const SPECIAL_FLAGS: { readonly [setting: string]: string } = {
+  serviceUris: '--service-uri',
+  captureRedact: '--redact',
+}
+
 /** The flag of a setting: `dataDir` is `--data-dir`. */
 export function flagName(setting: string): string {
+  const special = SPECIAL_FLAGS[setting]
+  if (special !== undefined) return special
   return `--${setting.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`)}`
 }
 

@@ -87,6 +87,12 @@ export const LIMITS = {
     max: 60_000,
     why: 'a superseded connection may deliver unread data this long; data after it prove that two ports share one URI',
   },
+  newcomerMs: {
+    default: 250,
+    min: 0,
+    max: 60_000,
+    why: 'on a raw or telnet line in use, a newcomer that sends nothing takes over after this: a port scan cuts nobody off',
+  },
   keepAliveMs: {
     default: 30_000,
     min: 1_000,
@@ -162,6 +168,12 @@ export const LIMITS = {
     min: 1024,
     max: 16 << 20,
     why: "written to a VM's socket and not yet taken by the kernel; kept small so that GOAHEAD and NOTNOW overtake what is queued behind it",
+  },
+  maxUnreadAnswerBytes: {
+    default: 1 << 20,
+    min: 65_536,
+    max: 64 << 20,
+    why: "answers to a VM's host that it does not take; one that asks without listening is disconnected past this",
   },
   destinationOutputBytes: {
     default: 262_144,

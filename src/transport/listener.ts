@@ -109,8 +109,12 @@ export class Listener {
     const handOver = (stream: ByteStream): void => {
       socket.off('close', forget)
       // Closed meanwhile, or by now without owner.
-      if (forget()) this.#handlers.stream(stream)
-      else stream.socket.destroy()
+      if (forget()) {
+        this.#handlers.stream(stream)
+        return
+      }
+      stream.socket.destroy()
+      if (stream.socket !== socket && this.server.listening) this.#leftAfterHandshake(peer)
     }
     const startTls = (): void => {
       void this.#handshake({ socket, peer }, handOver)
@@ -123,6 +127,12 @@ export class Listener {
       if (kind === 'tls') startTls()
       else handOver({ socket, peer })
     })
+  }
+
+  /** How a host that checks a certificate only after the handshake says no (seen with Node's own client). */
+  #leftAfterHandshake(peer: PeerInfo): void {
+    const message = 'the peer closed right after the TLS handshake: it may not accept our certificate'
+    this.#handlers.problem({ kind: 'handshake', peer, error: new VspcError('VSPC_TLS_HANDSHAKE', message) })
   }
 
   async #handshake(stream: ByteStream, handOver: (stream: ByteStream) => void): Promise<void> {

@@ -253,6 +253,7 @@ function handshake(socket: TLSSocket, plan: Handshake): Promise<ByteStream> {
       socket.off(doneEvent, onDone)
       socket.off('error', onError)
       socket.off('_tlsError', onError)
+      socket.off('end', onClose)
       socket.off('close', onClose)
       signal?.removeEventListener('abort', onAbort)
     }
@@ -282,6 +283,8 @@ function handshake(socket: TLSSocket, plan: Handshake): Promise<ByteStream> {
     socket.on('error', onError)
     // Node emits errors of a handshake under this name first, and on a server-side socket under no other.
     socket.on('_tlsError', onError)
+    // Half-open sockets do not close by themselves when the peer leaves in the middle.
+    socket.on('end', onClose)
     socket.on('close', onClose)
     signal?.addEventListener('abort', onAbort)
   })

@@ -109,7 +109,7 @@ export class Console {
     }
   }
 
-  /** Input from the transport; the caller keeps `bytes`. In read mode it is refused, not silently dropped. */
+  /** Input from the transport: `bytes` that nobody changes afterwards. In read mode it is refused, not dropped silently. */
   write(bytes: Uint8Array): void {
     if (this.#detached) return
     if (this.mode === 'read') {

@@ -335,10 +335,12 @@ export class Dialogue {
 
   #abort(): void {
     const session = this.#session
-    // Its port comes back to a source that moved away, never to one that a newer connection took it from, nor to one
-    // that was said FIN: it could not be sent anything.
-    const retired = session.role === 'retired' && session.supersededAt === 0 && session.reachable
-    if (session.port?.handover.abort(session, retired) !== true) this.#noEffect('VMOTION-ABORT')
+    const { port } = session
+    // A port comes back to a source that moved away, never to one that a newer connection took it from, nor to one
+    // that was said FIN (it could not be sent anything), nor if it was forgotten meanwhile.
+    const listed = port !== null && session.core.table.get(port.id) === port
+    const retired = session.role === 'retired' && session.supersededAt === 0 && session.reachable && listed
+    if (port?.handover.abort(session, retired) !== true) this.#noEffect('VMOTION-ABORT')
     else if (retired) session.becomeSource()
   }
 

@@ -60,6 +60,9 @@ export interface VmIdentity {
   name: string
 }
 
+/** What is known of a VM whose connection says nothing. */
+export const NOBODY: VmIdentity = { vcUuid: null, biosUuid: null, locationUuid: null, name: '' }
+
 /**
  * The key of a VM: VC UUID, else BIOS UUID, else its name, else the address it comes from. The location UUID changes
  * when a VM moves and is never a key.

@@ -5,6 +5,12 @@ import { Dialler } from './dialler.ts'
 import type { Port } from './port.ts'
 import { Splice } from './splice.ts'
 
+interface Outward {
+  readonly serviceURI: string
+  readonly dialler: Dialler
+  splice: Splice | null
+}
+
 /**
  * Direction "client": the VM wants its serviceURI dialled by the proxy. Whoever edits the VM chose that string, so
  * nothing is dialled unless an allow-list names it; otherwise the port is simply served to consoles.
@@ -12,7 +18,7 @@ import { Splice } from './splice.ts'
 export class OutwardDials {
   readonly #core: Core
   readonly #allowed: readonly EndpointPattern[]
-  readonly #diallers = new Map<Port, Dialler>()
+  readonly #dials = new Map<Port, Outward>()
 
   constructor(core: Core, allowed: readonly EndpointPattern[]) {
     this.#core = core
@@ -21,13 +27,17 @@ export class OutwardDials {
 
   /** Dials for a port that has just come online, unless it is dialled already or may not be. */
   consider(port: Port): void {
-    if (port.direction !== 'client' || port.serviceURI === null || this.#allowed.length === 0) return
-    if (this.#diallers.has(port)) return
-    const endpoint = this.#permitted(port, port.serviceURI)
+    const serviceURI = port.direction === 'client' ? port.serviceURI : null
+    if (this.#dials.get(port)?.serviceURI === serviceURI) return
+    // The VM was given another serviceURI, or is to be a server now.
+    this.forget(port)
+    if (serviceURI === null || this.#allowed.length === 0) return
+    const endpoint = this.#permitted(port, serviceURI)
     if (endpoint === null) return
     const dialler: Dialler = new Dialler(this.#core, endpoint, (stream) => {
       try {
-        new Splice(port, stream, (reason) => {
+        dial.splice = new Splice(port, stream, (reason) => {
+          dial.splice = null
           this.#core.log.info({ port: port.id, endpoint: formatEndpoint(endpoint), reason }, 'serviceURI disconnected')
           dialler.lost()
         })
@@ -36,19 +46,23 @@ export class OutwardDials {
         dialler.lost()
       }
     })
-    this.#diallers.set(port, dialler)
+    const dial: Outward = { serviceURI, dialler, splice: null }
+    this.#dials.set(port, dial)
     dialler.start()
   }
 
-  /** The port is gone for good. */
+  /** The port is gone for good, or wants nothing dialled any more. */
   forget(port: Port): void {
-    this.#diallers.get(port)?.stop()
-    this.#diallers.delete(port)
+    const dial = this.#dials.get(port)
+    if (dial === undefined) return
+    this.#dials.delete(port)
+    dial.dialler.stop()
+    dial.splice?.close('the VM no longer asks for it')
   }
 
   stop(): void {
-    for (const dialler of this.#diallers.values()) dialler.stop()
-    this.#diallers.clear()
+    for (const { dialler } of this.#dials.values()) dialler.stop()
+    this.#dials.clear()
   }
 
   #permitted(port: Port, serviceURI: string) {

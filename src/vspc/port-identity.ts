@@ -30,8 +30,21 @@ function rekey(port: Port, key: string): void {
   const { table, log } = port.core
   const previousId = port.id
   if (key === port.vmKey) return
-  if (table.get(portId(key, port.label))) {
-    log.warn({ port: previousId, uuid: key }, 'late VM-VC-UUID names another port; this one keeps its id')
+  const known = table.get(portId(key, port.label))
+  if (known !== undefined) {
+    const session = port.handover.source
+    // In the middle of a vMotion the cookie is this port's: what is typed elsewhere would go to a stunned VM.
+    if (known.state !== 'offline' || session === null || port.handover.state !== 'STEADY') {
+      log.warn(
+        { port: previousId, uuid: key },
+        'late VM-VC-UUID names another port, and one of the two is in use; this one keeps its id',
+      )
+      return
+    }
+    // The VM comes back to the port that its users are attached to; the one named in haste stays behind, offline.
+    log.info({ port: known.id, previousId }, 'the VM is back: its VM-VC-UUID came late')
+    port.sessionClosed(session)
+    session.attached(known)
     return
   }
   table.remove(port)

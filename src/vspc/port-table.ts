@@ -1,6 +1,6 @@
 import { VspcError } from '../base/index.ts'
 import type { Core } from './core.ts'
-import { canonicalUuid, type ServiceUri, type VmIdentity, vmKey } from './identity.ts'
+import { canonicalUuid, NOBODY, portId, type ServiceUri, type VmIdentity, vmKey } from './identity.ts'
 import { Port } from './port.ts'
 import type { VmSession } from './vm-session.ts'
 
@@ -40,7 +40,7 @@ export class PortTable {
     const known = identity.name === '' && entry.name !== null ? { ...identity, name: entry.name } : identity
     const key = vmKey(known, entry.address ?? session.peer.address)
     const label = service?.uri?.label ?? entry.label
-    const existing = this.#ports.get(label === null ? key : `${key}:${label}`)
+    const existing = this.#ports.get(portId(key, label))
     const port = existing ?? this.#create(session, key, label)
     if (port === null) return
     port.serviceURI = service?.uri?.display ?? port.serviceURI
@@ -56,6 +56,13 @@ export class PortTable {
       port.emitPort('port-added')
     }
     session.attached(port)
+  }
+
+  /** Would a connection that says nothing of itself take its port from another one? */
+  isTaken({ entry, peer }: VmSession): boolean {
+    const key = vmKey({ ...NOBODY, name: entry.name ?? '' }, entry.address ?? peer.address)
+    const port = this.#ports.get(portId(key, entry.label))
+    return port !== undefined && port.handover.state !== 'OFFLINE'
   }
 
   #create(session: VmSession, key: string, label: string | null): Port | null {

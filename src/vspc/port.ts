@@ -172,7 +172,7 @@ export class Port implements HandoverOwner<VmSession> {
 
   // Input: consoles to VM
 
-  /** Bytes for the VM; the caller keeps them. Never dropped: when the queue is full, consoles are paused. */
+  /** Bytes for the VM, which nobody may change afterwards. Never dropped: when the queue is full, consoles are paused. */
   input(bytes: Uint8Array): void {
     const source = this.handover.source
     const direct =

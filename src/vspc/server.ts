@@ -1,4 +1,13 @@
-import { type Clock, errorMessage, formatHex, type Limits, type Logger, type Tap, type Timer, VspcError } from '../base/index.ts'
+import {
+  type Clock,
+  errorMessage,
+  formatHex,
+  type Limits,
+  type Logger,
+  type Tap,
+  type Timer,
+  VspcError,
+} from '../base/index.ts'
 import {
   type ByteStream,
   type Endpoint,
@@ -64,6 +73,7 @@ export class Server implements Core {
   readonly #subscribers = new Set<(event: ServerEvent) => void>()
   readonly #said = new Map<string, number>()
   #sweep: Timer | null = null
+  #stopped: Promise<void> | null = null
 
   constructor(options: ServerOptions) {
     this.#options = options
@@ -125,10 +135,14 @@ export class Server implements Core {
 
   /**
    * Stops: no new connection, vMotions answered NOTNOW, consoles told and closed, VM connections ended; what has not
-   * flushed after `drainMs` is reset.
+   * flushed after `drainMs` is reset. Calling it again waits for the same end.
    */
-  async stop(): Promise<void> {
-    if (this.stopping) return
+  stop(): Promise<void> {
+    this.#stopped ??= this.#stop()
+    return this.#stopped
+  }
+
+  async #stop(): Promise<void> {
     this.stopping = true
     this.#sweep?.cancel()
     for (const dialler of this.#diallers.values()) dialler.stop()
@@ -137,6 +151,8 @@ export class Server implements Core {
     for (const port of this.table) {
       for (const console of port.consoles) console.close('the server is stopping', 'VSPC_SERVER_STOPPING')
     }
+    // Who waits stunned for an answer gets one before the FIN.
+    for (const port of this.table) port.handover.drainTimeout()
     for (const session of this.#sessions) session.end()
     await this.#untilClosed()
     for (const port of this.table) port.disarm()
@@ -222,6 +238,8 @@ export class Server implements Core {
       }
       stream.socket.on('error', () => {})
       stream.socket.destroy()
+      // One that we dialled has to be dialled again: nobody else will bring it back.
+      this.#diallers.get(entry)?.lost()
       return
     }
     this.counters.connectionsAccepted++

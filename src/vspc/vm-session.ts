@@ -23,6 +23,7 @@ import type { ByteStream, PeerInfo } from '../transport/index.ts'
 import { ComPortLine } from './com-port-line.ts'
 import type { Core } from './core.ts'
 import { Dialogue } from './dialogue.ts'
+import { NOBODY } from './identity.ts'
 import type { Port } from './port.ts'
 
 /** How a listener or dialler was configured. */
@@ -97,12 +98,14 @@ export class VmSession implements TelnetOwner {
   start(): void {
     this.#telnet?.start()
     if (this.#dialogue !== null) this.#dialogue.start()
-    else
-      this.core.table.attach(
-        this,
-        { vcUuid: null, biosUuid: null, locationUuid: null, name: this.entry.name ?? '' },
-        null,
-      )
+    else if (this.core.table.isTaken(this)) this.arm(this.core.limits.newcomerMs, () => this.#attachPlain())
+    else this.#attachPlain()
+  }
+
+  /** As the port that the listener or dialler names. */
+  #attachPlain(): void {
+    this.disarm()
+    this.core.table.attach(this, NOBODY, null)
   }
 
   // What the port asks of its connection
@@ -123,7 +126,7 @@ export class VmSession implements TelnetOwner {
     return this.#socket?.writable ?? false
   }
 
-  /** Serial data for the VM; encoded here. The caller keeps `bytes`. */
+  /** Serial data for the VM; encoded here. Nobody may change `bytes` afterwards: the socket may hold them. */
   sendInput(bytes: Uint8Array): void {
     if (this.#telnet !== null) this.#telnet.sendData(bytes)
     else this.#write(bytes)
@@ -217,6 +220,11 @@ export class VmSession implements TelnetOwner {
       return
     }
     if (this.role !== 'opening') return
+    if (this.#dialogue === null) {
+      this.#attachPlain()
+      this.telnetData(bytes)
+      return
+    }
     this.#early ??= new ByteQueue(this.core.limits.preAttachBytes)
     if (this.#early.full) {
       if (this.core.counters.preAttachBytesDropped === 0) {
@@ -305,7 +313,14 @@ export class VmSession implements TelnetOwner {
   #finish(): void {
     if (this.ended) return
     this.ended = true
-    this.port?.sessionClosed(this)
+    if (this.port !== null) this.port.sessionClosed(this)
+    else if (this.role === 'opening' && !this.core.stopping) this.#leftUnknown()
+  }
+
+  #leftUnknown(): void {
+    // A host that checks a certificate only after the handshake says no like this.
+    const tls = this.peer.transport === 'tls' ? '; it may not accept our TLS certificate' : ''
+    this.core.log.info({ peer: this.peer.display }, `peer left before it said which VM it is${tls}`)
   }
 
   /** Sends what is queued, then FIN; a peer that does not answer it is reset after `closeMs`. */
@@ -332,7 +347,18 @@ export class VmSession implements TelnetOwner {
     const socket = this.#socket
     if (socket === null || !socket.writable) return
     this.#tap?.toVm(bytes)
-    socket.write(bytes)
+    if (!socket.write(bytes)) this.#checkUnread(socket)
+  }
+
+  /** Input waits for the socket, answers do not: a peer that only asks must not fill our memory with them. */
+  #checkUnread(socket: SessionSocket): void {
+    const { maxUnreadAnswerBytes, vmSocketBytes } = this.core.limits
+    if (socket.writableLength <= maxUnreadAnswerBytes + 2 * vmSocketBytes) return
+    this.core.log.warn(
+      { peer: this.peer.display, bytes: socket.writableLength },
+      'peer takes none of our answers ("maxUnreadAnswerBytes"); connection dropped',
+    )
+    this.abort()
   }
 }
 

@@ -347,7 +347,7 @@ describe('flags and environment', () => {
       message: expect.stringMatching(/^--listen: endpoint "tcp:\/\/h": the port is missing/),
     })
     expect(refusal(null, { flags: { dataDir: '' } }).message).toMatch(/^--data-dir: /)
-    expect(flagName('captureRedact')).toBe('--capture-redact')
+    expect(flagName('captureRedact')).toBe('--redact')
   })
 
   test('a wrong variable is named as the variable', () => {

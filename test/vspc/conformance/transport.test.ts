@@ -98,6 +98,9 @@ test('C51: a certificate other than the pinned one is refused by the VM; no port
   const bench = await Bench.start({ listen: withTls('tls') })
   const refusing = bench.connect(over(bench, { pin: others.sha256 }))
   await expect(refusing).rejects.toMatchObject({ code: 'VSPC_TLS_PIN_MISMATCH' })
+  // It refuses after the handshake, without an alert: before or after the stream is taken for a VM's.
+  const line = await bench.logged(/handshake|may not accept our TLS certificate/)
+  expect(line.fields).toMatchObject({ peer: expect.stringMatching(/^127\.0\.0\.1:\d+$/) })
   await bench.attach(2, 'vSPC.py', over(bench, { pin: ours.sha256 }))
   expect(bench.portIds).toEqual([vmFacts(2).id])
 })

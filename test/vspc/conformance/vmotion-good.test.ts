@@ -574,6 +574,31 @@ test('C38: identity, COM-PORT offer, COMPLETE and data in every order behind PEE
   expect(bench.port().vmotions).toBe(24)
 })
 
+test('C38: COMPLETE and the next BEGIN in one segment: held input first, then the new GOAHEAD', async () => {
+  const bench = await Bench.start()
+  const source = await bench.attach()
+  const user = bench.console()
+  const first = await begin(source)
+  user.type('held')
+  const destination = await bench.peered(first.cookie)
+  const next = sequenceOf()
+  source.fin()
+  destination.sendRaw(
+    Buffer.concat([encodeVmware(46, first.sequence), Buffer.from('ran for a moment'), encodeVmware(40, next)]),
+  )
+  const cookie = await subPayload(destination, 'VMOTION-GOAHEAD')
+  expect(inputOf(destination)).toBe('held')
+  expect(inputBehind(destination, 'VMOTION-GOAHEAD')).toBe(0)
+  const third = await bench.peered(cookie)
+  destination.fin()
+  third.complete(next)
+  third.data('|and here')
+  user.type('in')
+  await third.expectData('in')
+  await user.expectText('ran for a moment|and here')
+  expect(bench.port().vmotions).toBe(2)
+})
+
 // C39
 
 test('C39: a vMotion with nobody attached; who attaches later reads what was said before and during it', async () => {
