@@ -1,18 +1,23 @@
 /** For the end-to-end tests: the built program as processes, and waiting for what they say. */
 import { type ChildProcess, spawn } from 'node:child_process'
+import { once } from 'node:events'
 import { mkdtempSync, rmSync } from 'node:fs'
 import { get } from 'node:http'
+import { connect } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { expect, onTestFinished } from 'vitest'
+import { expect, onTestFinished, vi } from 'vitest'
 import { WebSocket } from 'ws'
 import type { ConsoleMessage, ConsoleRequest, PortInfo, ServerEvent } from '../../src/vspc/index.ts'
 import { VSPC_BIN } from '../support/cli.ts'
 import { Pty, type PtyOptions } from '../support/pty.ts'
 import { type Guest, type GuestOptions, startGuest } from '../support/qemu.ts'
 
+// Guests that share two cores with other tests take their time; what hangs is found by the deadlines below.
+vi.setConfig({ testTimeout: 60_000, hookTimeout: 60_000 })
+
 /** Long enough for a guest to boot on a machine that is busy with other tests. */
-const DEADLINE_MS = 15_000
+const DEADLINE_MS = 30_000
 
 /** Output as it comes, to wait for a text in it. One character per byte. */
 export class Output {
@@ -132,8 +137,8 @@ export class Program {
     })
   }
 
-  get pid(): number {
-    return this.#child.pid ?? 0
+  get ended(): boolean {
+    return this.#child.exitCode !== null || this.#child.signalCode !== null
   }
 
   write(data: string | Uint8Array): void {
@@ -173,6 +178,10 @@ export class ServeProcess {
     return new ServeProcess(program, args, JSON.parse(line))
   }
 
+  get ended(): boolean {
+    return this.#program.ended
+  }
+
   /** What the client commands need to find it. */
   get env(): Record<string, string> {
     return { VSPC_SERVER: this.url }
@@ -194,17 +203,23 @@ export class ServeProcess {
   async stop(): Promise<void> {
     this.#program.signal('SIGTERM')
     expect(await this.#program.exited, this.#program.stderr.utf8).toEqual({ code: 0, signal: null })
-    expect(this.log.filter(({ level }) => Number(level) >= 50)).toEqual([])
+    expect(this.log.filter(({ level }) => ['error', 'fatal'].includes(String(level)))).toEqual([])
   }
 
   /** Stops it and starts another one at the same addresses. */
   async restart(): Promise<ServeProcess> {
     await this.stop()
-    return this.startAgain()
+    return this.#startAgain()
   }
 
-  /** Another one, at the addresses this one had. */
-  startAgain(): Promise<ServeProcess> {
+  /** The same after a power cut. */
+  async crash(): Promise<ServeProcess> {
+    this.#program.signal('SIGKILL')
+    await this.#program.exited
+    return this.#startAgain()
+  }
+
+  #startAgain(): Promise<ServeProcess> {
     let index = 0
     const args = this.#args.map((arg, at) => (this.#args[at - 1] === '--listen' ? this.listening[index++] : arg))
     return ServeProcess.start(args as string[], new URL(this.url).host)
@@ -235,7 +250,9 @@ export class ServeProcess {
 /** Starts `vspc serve`; it is stopped, and has to stop well, when the test ends. */
 export async function serve(...args: string[]): Promise<ServeProcess> {
   const server = await ServeProcess.start(args)
-  onTestFinished(() => server.stop())
+  onTestFinished(async () => {
+    if (!server.ended) await server.stop()
+  })
   return server
 }
 
@@ -356,6 +373,20 @@ export function own(pty: Pty): Pty {
   return pty
 }
 
+/** What a port scanner does: `count` connections that say nothing and go, in three ways. */
+export async function scanPort(tcpPort: number, count: number): Promise<void> {
+  const scan = async (how: 'end' | 'destroy' | 'resetAndDestroy') => {
+    const socket = connect(tcpPort, '127.0.0.1')
+    socket.on('error', () => {}).resume()
+    await once(socket, 'connect')
+    const closed = once(socket, 'close')
+    socket[how]()
+    await closed
+  }
+  const ways = ['end', 'destroy', 'resetAndDestroy'] as const
+  await Promise.all(Array.from({ length: count }, (_, index) => scan(ways[index % 3] ?? 'end')))
+}
+
 /** The numbers that stand alone on a line, in order. */
 export function numbersIn(text: string): number[] {
   return (text.match(/^\d+(?=\r$)/gm) ?? []).map(Number)
@@ -364,3 +395,5 @@ export function numbersIn(text: string): number[] {
 export function oneTo(last: number): number[] {
   return Array.from({ length: last }, (_, index) => index + 1)
 }
+
+export const everyByte: Uint8Array = Uint8Array.from({ length: 256 }, (_, byte) => byte)
