@@ -11,6 +11,7 @@ import {
   type EndpointUse,
   SCHEMES,
   type Scheme,
+  SUPPORTED_SCHEMES,
   type VsockEndpoint,
 } from './endpoint.ts'
 import { EndpointQuery } from './endpoint-query.ts'
@@ -94,7 +95,7 @@ class EndpointParser {
   }
 
   #forms(): string {
-    return SCHEMES.map((scheme) => FORMS[scheme]).join(', ')
+    return SUPPORTED_SCHEMES.map((scheme) => FORMS[scheme]).join(', ')
   }
 
   #scheme(): Scheme {

@@ -84,6 +84,9 @@ export interface HvsockEndpoint {
 export type Endpoint = TcpEndpoint | TlsEndpoint | UnixEndpoint | FifoEndpoint | VsockEndpoint | HvsockEndpoint
 export type Scheme = Endpoint['scheme']
 
+/** What this version can open; the others are understood, and refused with a word about it. */
+export const SUPPORTED_SCHEMES = ['tcp', 'tls', 'unix'] as const satisfies readonly Scheme[]
+
 export const SCHEMES = ['tcp', 'tls', 'unix', 'fifo', 'vsock', 'hvsock'] as const satisfies readonly Scheme[]
 
 export const VM_PARAMETERS = ['protocol', 'name', 'label'] as const
