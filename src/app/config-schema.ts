@@ -51,7 +51,7 @@ export const SettingsSchema = Type.Object(
       {
         default: DEFAULT_LISTEN,
         description: 'Where ESXi hosts connect to: VM listeners, each an endpoint URI.',
-        accepts: 'a list of endpoint URIs, such as tcp://0.0.0.0:13370',
+        accepts: 'a list of endpoint URIs, such as [tcp://0.0.0.0:13370]',
       },
       'an endpoint URI, such as tcp://0.0.0.0:13370',
     ),
@@ -59,7 +59,7 @@ export const SettingsSchema = Type.Object(
       {
         default: [],
         description: 'Serial ports in server mode, which are dialled and dialled again: endpoint URIs.',
-        accepts: 'a list of endpoint URIs, such as tcp://esx1:2001?protocol=raw&name=vm1',
+        accepts: 'a list of endpoint URIs, such as [tcp://esx1:2001?protocol=raw&name=vm1]',
       },
       'an endpoint URI, such as tcp://esx1:2001?protocol=raw&name=vm1',
     ),
@@ -94,7 +94,7 @@ export const SettingsSchema = Type.Object(
         description:
           'Endpoints that VMs with direction "client" may have dialled for them: URIs in which * stands for any ' +
           'characters, such as tcp://10.0.0.*:2379. Empty: none.',
-        accepts: 'a list of endpoint patterns, such as tcp://10.0.0.*:2379',
+        accepts: 'a list of endpoint patterns, such as [tcp://10.0.0.*:2379]',
       },
       'an endpoint pattern, such as tcp://10.0.0.*:2379',
     ),

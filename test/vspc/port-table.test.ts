@@ -196,9 +196,10 @@ describe('identity over time', () => {
     const destination = await migrateTo(server, first.cookie)
     destination.say(CODE.COMPLETE, [7])
     destination.print('y')
-    first.end()
-    await turn()
-    expect(Buffer.from(parked.history.read(0, 9) ?? []).toString()).toBe('xy')
+    // What the old source still sends long after is its port's output, not the sign of yet another port.
+    clock.advance(5_000)
+    first.print('z')
+    expect(Buffer.from(parked.history.read(0, 9) ?? []).toString()).toBe('xyz')
     expect(portOf(server, ID).vmotions).toBe(0)
     expect(server.table.countOf(ID)).toBe(2)
   })
@@ -389,6 +390,18 @@ describe('caps', () => {
     // Others are not concerned, nor is a known label.
     expect((await bootVm(server, { uri: 'x?port=b' })).session.role).toBe('source')
     expect((await bootVm(server, { uuid: UUID2, uri: 'x?port=a' })).session.role).toBe('source')
+  })
+
+  test('a forgotten port makes room for another of its VM', async () => {
+    const { server } = testServer({ maxPortsPerVm: 2 })
+    await bootVm(server, { uri: 'x?port=a' })
+    const second = await bootVm(server, { uri: 'x?port=b' })
+    second.reset()
+    await turn()
+    server.forget(portOf(server, `${ID}:b`))
+    expect(server.table.countOf(ID)).toBe(1)
+    expect((await bootVm(server, { uri: 'x?port=c' })).session.role).toBe('source')
+    expect((await bootVm(server, { uri: 'x?port=d' })).session.role).toBe('refused')
   })
 
   test('maxPorts: known ports come back, new ones do not', async () => {

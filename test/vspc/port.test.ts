@@ -1,7 +1,7 @@
 import { describe, expect, test } from 'vitest'
 import type { Port } from '../../src/vspc/index.ts'
 import { portOf, TestConsole, type TestServer, testServer } from './support.ts'
-import { bootVm, CODE, ID, migrateTo, turn, UUID, type VmPeer } from './vm-peer.ts'
+import { bootVm, bytesOf, CODE, frame, HELLO, ID, migrateTo, turn, UUID, UUID2, VmPeer } from './vm-peer.ts'
 
 interface Stage extends TestServer {
   vm: VmPeer
@@ -254,6 +254,23 @@ describe('after COMPLETE', () => {
     expect(setup.console.text).toBe('AB')
   })
 
+  test('a wait that ended early does not cut the next one short', async () => {
+    const setup = await stage()
+    const b = await peered(setup)
+    b.say(CODE.COMPLETE, S)
+    setup.vm.end()
+    await turn()
+    setup.clock.advance(20)
+    b.say(CODE.BEGIN, [2])
+    const c = await migrateTo(setup.server, b.cookie)
+    c.say(CODE.COMPLETE, [2])
+    c.print('C')
+    setup.clock.advance(49)
+    b.print('B')
+    setup.clock.advance(1)
+    expect(setup.console.text).toBe('BC')
+  })
+
   test('a source that was gone before COMPLETE is not waited for [C36]', async () => {
     const setup = await stage()
     const b = await peered(setup)
@@ -445,6 +462,40 @@ describe('a vMotion that does not end as it should', () => {
     expect(setup.vm.said(CODE.NOTNOW)).toEqual(['07'.repeat(9)])
     setup.vm.say(CODE.BEGIN, new Uint8Array(8).fill(7))
     expect(setup.vm.said(CODE.GOAHEAD)[0]).toMatch(/^(07){8}/)
+  })
+
+  test('a destination that says it is another VM gets no PEER-OK, whatever it knows [C43]', async () => {
+    const setup = await stage()
+    setup.vm.say(CODE.BEGIN, S)
+    const thief = new VmPeer(setup.server)
+    await turn()
+    thief.send([...HELLO, ...frame(CODE.VM_VC_UUID, bytesOf(UUID2)), ...frame(CODE.PEER, setup.vm.cookie)])
+    expect(thief.said(CODE.PEER_OK)).toEqual([])
+    const b = await migrateTo(setup.server, setup.vm.cookie)
+    b.say(CODE.VM_VC_UUID, UUID)
+    expect(b.said(CODE.PEER_OK)).toEqual(['01fff0'])
+  })
+
+  test('a vMotion may begin before the VM has said who it is: the port gets the best name there is [C22, C29]', async () => {
+    const { server } = testServer()
+    const vm = await bootVm(server, { uuid: null, name: 'hasty' })
+    vm.say(CODE.BEGIN, S)
+    expect(vm.said(CODE.GOAHEAD)).toHaveLength(1)
+    const next = await migrateTo(server, vm.cookie)
+    next.say(CODE.COMPLETE, S)
+    expect(portOf(server, 'name:hasty').handover.source).toBe(next.session)
+  })
+
+  test('BEGIN before WILL-PROXY, or while the server stops: NOTNOW with the sequence alone [C33]', async () => {
+    const { server } = testServer()
+    const stranger = new VmPeer(server)
+    await turn()
+    stranger.send([...HELLO, ...frame(CODE.BEGIN, S)])
+    expect(stranger.said(CODE.NOTNOW)).toEqual(['01fff0'])
+    const vm = await bootVm(server)
+    await server.stop()
+    vm.say(CODE.BEGIN, S)
+    expect([vm.said(CODE.NOTNOW), vm.said(CODE.GOAHEAD)]).toEqual([['01fff0'], []])
   })
 
   test('secrets never reach the log', async () => {
