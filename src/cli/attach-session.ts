@@ -8,6 +8,7 @@ import { EscapeParser, formatKey } from './escape.ts'
 import { CommandExit, EXIT } from './exit-codes.ts'
 import { ConsoleFeed } from './feed.ts'
 import { Linger } from './linger.ts'
+import { MoveNews } from './move-news.ts'
 import { cleanMessage } from './output.ts'
 import { EnterKeys } from './piped-input.ts'
 import { TIMING } from './timing.ts'
@@ -65,15 +66,16 @@ class AttachSession {
   #toldReadOnly = false
   #inputEnded = false
   #outputFull = false
-  #untoldMove = ''
+  readonly #moves: MoveNews
 
   constructor(options: AttachOptions, parts: AttachParts) {
     this.#options = options
     this.#parts = parts
+    this.#moves = new MoveNews(parts.terminal, parts.clock, (text) => this.#tell(text))
     this.#news = new ConsoleNews(
       options.mode,
       (text) => this.#tell(text),
-      (text) => this.#tellMove(text),
+      (text) => this.#moves.take(text),
     )
     this.#escape = parts.terminal.interactive ? options.escape : null
     this.#escapes = new EscapeParser(this.#escape)
@@ -166,7 +168,7 @@ class AttachSession {
       this.#outputFull = true
       this.#updatePause()
     }
-    if (this.#untoldMove !== '' && !terminal.fullScreen) this.#tellMove(this.#untoldMove)
+    this.#moves.printed()
   }
 
   #outputDrained(): void {
@@ -319,13 +321,6 @@ class AttachSession {
   /** News nobody asked for. */
   #tell(text: string): void {
     if (!this.#options.quiet && !this.#over) this.#parts.terminal.notice(text)
-  }
-
-  /** Not across the picture of a full-screen program: when it ends, where the VM is by then. */
-  #tellMove(text: string): void {
-    const later = this.#parts.terminal.fullScreen
-    this.#untoldMove = later ? text : ''
-    if (!later) this.#tell(text)
   }
 
   /** The answer to a key the user pressed. */

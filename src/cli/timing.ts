@@ -13,6 +13,8 @@ export const TIMING = {
   closeMs: 1_000,
   /** Nothing from the guest for this long after attaching earns one hint. */
   silentHintMs: 3_000,
+  /** News of a move waits until the guest has printed nothing for this long. */
+  moveNewsQuietMs: 250,
   /** Piped input: how long the guest has to be quiet after its end. */
   lingerMs: 1_000,
   /** Piped input: a guest that never becomes quiet is left after this. */

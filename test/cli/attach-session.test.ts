@@ -176,8 +176,24 @@ describe('at a terminal', () => {
     expect(terminal.news()).toEqual(['the VM is moving to another host...', 'now on esx-b'])
   })
 
+  test('vMotion in the middle of output: nothing is written into it; only the last news comes, once it is quiet', () => {
+    const { terminal, vm, clock } = start(true)
+    vm().attach(0)
+    terminal.news()
+    vm().print('a list of ')
+    vm().listener.message({ type: 'state', state: 'migrating', host: 'esx-a', reason: 'BEGIN' })
+    clock.advance(TIMING.moveNewsQuietMs - 1)
+    vm().listener.message({ type: 'state', state: 'online', host: 'esx-b', reason: 'COMPLETE' })
+    vm().print('files')
+    clock.advance(TIMING.moveNewsQuietMs - 1)
+    expect(terminal.news()).toEqual([])
+    clock.advance(1)
+    expect(terminal.news()).toEqual(['now on esx-b'])
+    expect(terminal.screen).toBe('a list of files')
+  })
+
   test('vMotion under a full-screen program: its picture stays whole; where the VM is comes afterwards, once', () => {
-    const { terminal, vm } = start(true)
+    const { terminal, vm, clock } = start(true)
     vm().attach(0)
     terminal.news()
     terminal.fullScreen = true
@@ -190,6 +206,7 @@ describe('at a terminal', () => {
     terminal.fullScreen = false
     vm().print('$ ')
     vm().print('more')
+    clock.advance(TIMING.moveNewsQuietMs)
     expect(terminal.news()).toEqual(['now on esx-b'])
     expect(terminal.screen).toBe('picturepicturepicture$ more')
   })
