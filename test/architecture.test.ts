@@ -12,6 +12,7 @@ const ARROWS = {
   vmotion: ['base'],
   transport: ['base'],
   capture: ['base', 'telnet'],
+  history: ['base'],
   relay: ['base', 'transport'],
   vspc: ['base', 'telnet', 'vmotion', 'transport'],
   vsphere: ['base', 'transport', 'vmotion'],

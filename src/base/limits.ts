@@ -189,7 +189,7 @@ export const LIMITS = {
     why: 'output kept in memory per port; grows with use, an idle port costs nothing',
   },
   historyVisibleMs: {
-    default: 20,
+    default: 50,
     min: 1,
     max: 10_000,
     why: 'output is shown once it is with the operating system, so that offsets outlive a crash; a slower disk is not waited for',
@@ -217,6 +217,12 @@ export const LIMITS = {
     min: 0,
     max: 2 ** 36,
     why: 'the same for all ports together; ports that were quiet longest go first',
+  },
+  historyWritesPerSecond: {
+    default: 4_000,
+    min: 100,
+    max: 1_000_000,
+    why: 'beyond it, output that nobody follows is gathered a moment (about a second with as many busy ports): a write costs CPU, not by its size',
   },
   historyOpenFiles: {
     default: 256,

@@ -5,6 +5,7 @@
  * packed in two small integers. Options not listed in a policy are refused without being remembered.
  */
 import { DO, DONT, OPTION, type Verb, WILL, WONT } from './codes.ts'
+import { encodeNegotiation } from './encoder.ts'
 import { type QEvent, type QState, qStep } from './qmethod.ts'
 
 /** `us`: the half we perform (our WILL); `them`: the half the peer performs (our DO). */
@@ -58,6 +59,15 @@ const NOTHING: OptionStep = { answer: null, announce: null }
 const REFUSE_THEM: OptionStep = { answer: DONT, announce: null }
 const REFUSE_US: OptionStep = { answer: WONT, announce: null }
 
+/** What every connection of a policy begins with. */
+interface Opening {
+  readonly us: number
+  readonly them: number
+  readonly offers: Uint8Array
+}
+
+const openings = new WeakMap<OptionPolicy, Opening>()
+
 export class OptionStates {
   readonly policy: OptionPolicy
   #us = 0
@@ -80,6 +90,34 @@ export class OptionStates {
   isOn(side: Side, option: number): boolean {
     const state = this.state(side, option)
     return state === 'YES' || state === 'WANTNO' || state === 'WANTNO-OPPOSITE'
+  }
+
+  /**
+   * We want all halves on that the policy offers. To be called first: it sets every state. Worked out once for a
+   * policy, since each of 20,000 connections begins alike.
+   * @returns the offers, encoded; the caller's own.
+   */
+  offerAll(): Uint8Array {
+    let opening = openings.get(this.policy)
+    if (opening === undefined) {
+      opening = OptionStates.#openingOf(this.policy)
+      openings.set(this.policy, opening)
+    }
+    this.#us = opening.us
+    this.#them = opening.them
+    return opening.offers.slice()
+  }
+
+  static #openingOf(policy: OptionPolicy): Opening {
+    const states = new OptionStates(policy)
+    const offers: number[] = []
+    const offer = (side: Side, option: number) => {
+      const { answer } = states.ask(side, option, true)
+      if (answer !== null) offers.push(...encodeNegotiation(answer, option))
+    }
+    for (const option of policy.offerUs) offer('us', option)
+    for (const option of policy.offerThem) offer('them', option)
+    return { us: states.#us, them: states.#them, offers: Uint8Array.from(offers) }
   }
 
   /** We want a half on or off. */

@@ -47,14 +47,14 @@ export class TelnetSession implements DecoderSink {
     this.#repliesLeft = limits.maxNegotiationReplies
   }
 
-  /** Sends all offers of the policy. Crossing offers of the peer cancel out (RFC 1143), so this can go first. */
+  /**
+   * Sends all offers of the policy, before anything else was said on either side. Crossing offers of the peer cancel
+   * out (RFC 1143), so this can go first.
+   */
   start(): void {
-    this.#gather(() => {
-      for (const option of this.options.policy.offerUs) this.#apply('us', option, this.options.ask('us', option, true))
-      for (const option of this.options.policy.offerThem) {
-        this.#apply('them', option, this.options.ask('them', option, true))
-      }
-    })
+    const offers = this.options.offerAll()
+    this.#repliesLeft -= offers.length / 3
+    this.#owner.telnetSend(offers)
   }
 
   /** Feeds what came from the peer; see {@link Decoder.push} for who owns `chunk`. */
@@ -136,19 +136,6 @@ export class TelnetSession implements DecoderSink {
     }
     gathered.set(bytes, gatheredLength)
     gatheredLength += bytes.length
-  }
-
-  #gather(run: () => void): void {
-    if (gathering !== null) {
-      run()
-      return
-    }
-    gathering = this
-    try {
-      run()
-    } finally {
-      this.#flush()
-    }
   }
 
   #flush(): void {

@@ -13,7 +13,14 @@ import {
   SUBOPTION,
   type VmMessage,
 } from '../telnet/index.ts'
-import { canonicalUuid, matchesService, parseServiceUri, type ServiceUri, type VmIdentity } from './identity.ts'
+import {
+  canonicalUuid,
+  matchesService,
+  nameText,
+  parseServiceUri,
+  type ServiceUri,
+  type VmIdentity,
+} from './identity.ts'
 import type { VmSession } from './vm-session.ts'
 
 const KNOWN_TO_US = Uint8Array.from(PROXY_KNOWN_SUBOPTIONS)
@@ -127,7 +134,7 @@ export class Dialogue {
         this.#learn(SUBOPTION.VM_LOCATION_UUID, (intro) => (intro.locationUuid = this.#uuid(message.text)))
         break
       case 'VM-NAME':
-        this.#learn(SUBOPTION.VM_NAME, (intro) => (intro.name = cleanText(message.text)))
+        this.#learn(SUBOPTION.VM_NAME, (intro) => (intro.name = nameText(message.text)))
         break
       case 'VMOTION-BEGIN':
         this.#begin(message.sequence)
@@ -167,23 +174,23 @@ export class Dialogue {
     const session = this.#session
     const { core } = session
     const uri = parseServiceUri(raw)
-    const fields = { peer: session.peer.display, direction, serviceURI: uri.display }
+    const fields = () => ({ peer: session.peer.display, direction, serviceURI: uri.display })
     const again = session.role === 'refused' && this.#refusedUri
     if (session.role !== 'opening' && session.role !== 'source' && !again) {
       if (session.role !== 'retired') this.#say({ kind: 'WONT-PROXY' })
-      core.log.warn(fields, 'DO-PROXY where none belongs; no effect')
+      core.log.warn(fields(), 'DO-PROXY where none belongs; no effect')
       return
     }
     if (session.port !== null) {
       const same = session.port.serviceURI === uri.display && session.port.direction === direction
-      if (!same) core.log.warn(fields, 'DO-PROXY with another serviceURI on an attached port; refused')
+      if (!same) core.log.warn(fields(), 'DO-PROXY with another serviceURI on an attached port; refused')
       this.#say({ kind: same ? 'WILL-PROXY' : 'WONT-PROXY' })
       return
     }
     if (!matchesService(uri, core.serviceUris)) {
       core.counters.wontProxy++
       core.log.warn(
-        { ...fields, accepted: core.serviceUris },
+        { ...fields(), accepted: core.serviceUris },
         'WONT-PROXY: this serviceURI is not one of "serviceUris"; correct the VM or the configuration',
       )
       this.#say({ kind: 'WONT-PROXY' })

@@ -4,19 +4,51 @@
  * Everything read here was typed by whoever edits the VM: lengths are capped, characters checked.
  */
 import { cleanText } from '../base/index.ts'
+import { sameBytes } from '../vmotion/index.ts'
 
 const LABEL = /^[A-Za-z0-9._-]{1,64}$/
+const SPACE = 0x20
+const DASH = 0x2d
 
 /**
  * The canonical form (lower case, 8-4-4-4-12) of a UUID in any spelling: VMware's hex pairs with one dash, upper or
  * lower case, with or without spaces and dashes. The byte order stays as written. Null unless it has 32 hex digits.
  */
 export function canonicalUuid(text: Uint8Array | string): string | null {
+  const usual = typeof text === 'string' ? null : usualUuid(text)
+  if (usual !== null) return usual
   const raw = typeof text === 'string' ? text : latin1(text)
   if (raw.length > 128 || !/^[0-9A-Fa-f\s{}-]*$/.test(raw.replace(/\0+$/, ''))) return null
   const digits = raw.replace(/[^0-9A-Fa-f]/g, '').toLowerCase()
   if (digits.length !== 32) return null
   return `${digits.slice(0, 8)}-${digits.slice(8, 12)}-${digits.slice(12, 16)}-${digits.slice(16, 20)}-${digits.slice(20)}`
+}
+
+/** A UUID as ESX spells it, of hex digits, spaces and dashes: four of them in every handshake. Null: look closer. */
+function usualUuid(text: Uint8Array): string | null {
+  if (text.length > 64) return null
+  const codes = new Uint8Array(36).fill(DASH)
+  let at = 0
+  for (let i = 0; i < text.length; i++) {
+    const byte = text[i] as number
+    if (byte === SPACE || byte === DASH) continue
+    const lower = byte >= 0x41 && byte <= 0x46 ? byte + 0x20 : byte
+    const isHex = (lower >= 0x30 && lower <= 0x39) || (lower >= 0x61 && lower <= 0x66)
+    if (!isHex || at === 36) return null
+    codes[at++] = lower
+    if (at === 8 || at === 13 || at === 18 || at === 23) at++
+  }
+  return at === 36 ? decodeUtf8(codes) : null
+}
+
+/** As `cleanText`, which it leaves all but plain ASCII to. */
+export function nameText(raw: Uint8Array): string {
+  const plain = raw.length <= 256 && raw[0] !== SPACE && raw[raw.length - 1] !== SPACE && raw.every(isPrintable)
+  return (plain ? decodeUtf8(raw) : null) ?? cleanText(raw)
+}
+
+function isPrintable(byte: number): boolean {
+  return byte >= SPACE && byte < 0x7f
 }
 
 /** What a serviceURI says to us. */
@@ -34,6 +66,16 @@ export interface ServiceUri {
  * follows the name as a path. Never fails: what cannot be read has no label and is its own name.
  */
 export function parseServiceUri(raw: Uint8Array): ServiceUri {
+  if (lastUri === null || !sameBytes(raw, lastUri.raw)) {
+    lastUri = { raw: new Uint8Array(raw), parsed: readServiceUri(raw) }
+  }
+  return lastUri.parsed
+}
+
+/** Nearly all VMs of a concentrator name the same one. */
+let lastUri: { readonly raw: Uint8Array; readonly parsed: ServiceUri } | null = null
+
+function readServiceUri(raw: Uint8Array): ServiceUri {
   const text = decodeUtf8(raw) ?? latin1(raw)
   const [beforeQuery = '', query = ''] = splitOnce(text, '?')
   const rest = beforeQuery.replace(/^[A-Za-z][A-Za-z0-9+.-]*:\/\//, '')

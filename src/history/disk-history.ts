@@ -1,0 +1,393 @@
+import type { VspcError } from '../base/index.ts'
+import { encodeDirName } from './dir-name.ts'
+import type { DiskStore } from './disk-store.ts'
+import type { OpenFile } from './file-cache.ts'
+import type { History, HistoryOwner, Load, LoadResult } from './history.ts'
+import { fingerprint, formatPortFile } from './port-file.ts'
+import type { ScannedPort } from './scan.ts'
+import { Work } from './work.ts'
+
+/** What a writer has to do next for a port. */
+export type Step = 'remove' | 'move' | 'make-folder' | 'new-segment' | 'open' | 'write' | 'describe'
+
+/** Where in the files an offset is. */
+export interface Place {
+  /** The segment's first offset, which names its file. */
+  readonly segment: number
+  /** Where it ends, going by what was written. */
+  readonly end: number
+}
+
+/**
+ * The history of one port on disk: `<dir>/ports/<name>/<first offset>.log`, one file after the other.
+ *
+ * It decides what there is to do; slots of the writer and the loader do it. While nothing goes on it is this object
+ * alone: no descriptor, no timer, no buffer.
+ */
+export class DiskHistory implements History {
+  readonly store: DiskStore
+  readonly owner: HistoryOwner
+  id: string
+  /** Of its folder, as it is on disk or will be made. */
+  dirName: string
+  /** Set while the folder has to get another name. */
+  movingTo: string | null = null
+  /** The last segment, while it is open for writing. */
+  file: OpenFile | null = null
+  work: Work | null = null
+  hasFolder: boolean
+  removed = false
+  /** Moving, removing or describing failed: that is tried again later, and does not hold up the bytes. */
+  choresDeferred = false
+  #metaDirty: boolean
+  #tailWanted = false
+  /** Of the port file on disk; -1 = there is none. */
+  #fingerprint: number
+  /** First offset of the oldest segment; -1 = there is none. */
+  #first: number
+  /** First offsets of the segments after it. */
+  #others: number[] | null
+  /** The last segment can be appended to. Otherwise the next bytes begin another one. */
+  #open: boolean
+  /** Below it everything that was not lost is in the files. */
+  #written: number
+  #visible: number
+  #next: number
+
+  constructor(store: DiskStore, id: string, dirName: string, owner: HistoryOwner, scanned: ScannedPort | null) {
+    const starts = scanned?.starts ?? []
+    const next = scanned?.next ?? 0
+    this.store = store
+    this.id = id
+    this.owner = owner
+    this.dirName = dirName
+    this.hasFolder = scanned !== null
+    this.#fingerprint = scanned?.metaFingerprint ?? -1
+    this.#metaDirty = this.#fingerprint === -1
+    this.#first = starts[0] ?? -1
+    this.#others = starts.length > 1 ? starts.slice(1) : null
+    this.#open = starts.length > 0
+    this.#written = next
+    this.#visible = next
+    this.#next = next
+  }
+
+  // History
+
+  get start(): number {
+    if (this.#first >= 0) return this.#first
+    return this.work?.backlog.start ?? this.#visible
+  }
+
+  get next(): number {
+    return this.#next
+  }
+
+  get visible(): number {
+    return this.#visible
+  }
+
+  append(bytes: Uint8Array): boolean {
+    const { store } = this
+    const start = this.#next
+    if (bytes.length === 0 || this.removed) return true
+    this.#next += bytes.length
+    if (store.closed) {
+      store.dropped(this, bytes.length)
+      this.#showAll()
+      return true
+    }
+    this.work ??= new Work(store.totals)
+    const { work } = this
+    const { backlog } = work
+    backlog.append(bytes, start)
+    if (work.activity === 'idle') store.writer.enqueue(this, work)
+    else if (work.activity === 'gathering') store.writer.gather(this, work)
+    if (work.late) this.#showAll()
+    else if (work.waitingSince < 0 && work.activity !== 'gathering') store.lateness.wait(this)
+    const { totals, limits } = store
+    if (backlog.pendingCost > limits.historyPendingBytes || totals.pending > limits.historyPendingTotalBytes) {
+      store.relieve(this)
+    }
+    const behind =
+      backlog.pendingCost > limits.historyPendingBytes / 4 || totals.pending > limits.historyPendingTotalBytes / 2
+    if (!behind || this.removed || !store.pauses.begin(this, work)) return true
+    store.writer.promote(this)
+    return false
+  }
+
+  read(offset: number, maxBytes: number): Uint8Array | null {
+    return this.work?.backlog.read(offset, this.#visible, maxBytes) ?? null
+  }
+
+  load(offset: number, maxBytes: number, done: (result: LoadResult) => void): Load {
+    return this.store.loader.load(this, offset, maxBytes, done)
+  }
+
+  keepTail(on: boolean): void {
+    this.#tailWanted = on
+    if (on) this.store.writer.promote(this)
+    else this.evictTail(0)
+  }
+
+  metaChanged(): void {
+    if (this.removed || this.#metaDirty || !this.differs(this.describe())) return
+    this.#metaDirty = true
+    // A port that has said nothing is not worth a folder: it is described once it has.
+    if (this.#first >= 0) this.wake()
+  }
+
+  rename(id: string): boolean {
+    if (id === this.id || this.removed) return id === this.id
+    const dirName = encodeDirName(id)
+    if (!this.store.claim(dirName, this)) return false
+    this.store.unclaim(this.movingTo ?? this.dirName, this)
+    this.id = id
+    this.#metaDirty = true
+    if (!this.hasFolder && (this.work === null || this.work.activity === 'idle')) {
+      this.dirName = dirName
+      return true
+    }
+    this.movingTo = dirName
+    this.store.vacating(this.dirName, this)
+    this.wake()
+    return true
+  }
+
+  remove(): void {
+    if (this.removed) return
+    const { store, work } = this
+    this.removed = true
+    store.unclaim(this.movingTo ?? this.dirName, this)
+    this.#endLate()
+    store.lateness.end(this)
+    store.tails.delete(this)
+    if (work !== null) store.pauses.end(this, work)
+    work?.backlog.clear()
+    if (!this.hasFolder && (work === null || work.activity !== 'busy')) {
+      store.writer.forget(this)
+      return
+    }
+    store.vacating(this.dirName, this)
+    store.writer.retry(this)
+    this.wake()
+  }
+
+  // For the store
+
+  get written(): number {
+    return this.#written
+  }
+
+  /** Somebody waits for what is written. */
+  get followed(): boolean {
+    return this.#tailWanted
+  }
+
+  /** Gives up waiting for the disk: what there is is shown, and what comes from now on at once. */
+  becomeLate(): void {
+    const { work, store } = this
+    if (work === null) return
+    store.lateness.end(this)
+    if (!work.late) {
+      work.late = true
+      store.lateBegan()
+    }
+    this.#showAll()
+  }
+
+  /** The source need not wait any longer. */
+  resume(): void {
+    if (this.work !== null && this.store.pauses.end(this, this.work)) this.owner.historyDrained()
+  }
+
+  /** Gives up a piece that is not written yet, once those who follow live have seen it. @returns false: there is none. */
+  dropOldest(evenNewest: boolean): boolean {
+    this.becomeLate()
+    const bytes = this.work?.backlog.dropOldest(this.#written, evenNewest) ?? 0
+    if (bytes > 0) this.store.dropped(this, bytes)
+    return bytes > 0
+  }
+
+  /** Keeps about `keep` of the tail. */
+  evictTail(keep: number): void {
+    const { work, store } = this
+    if (work === null) return
+    work.backlog.evict(keep)
+    if (work.backlog.tailCost === 0) store.tails.delete(this)
+    this.#rest()
+  }
+
+  /** Something is to be done that needs the disk. */
+  wake(): void {
+    this.work ??= new Work(this.store.totals)
+    if (this.work.activity === 'idle') this.store.writer.enqueue(this, this.work)
+    else this.store.writer.promote(this)
+  }
+
+  // For the writer
+
+  /** Null when there is nothing to do, or nothing that can be done now. */
+  nextStep(): Step | null {
+    if (this.store.closed) return null
+    if (this.removed) return this.hasFolder && !this.choresDeferred ? 'remove' : null
+    if (this.movingTo !== null && (!this.hasFolder || this.movingTo === this.dirName)) this.moved(this.movingTo)
+    if (this.movingTo !== null && !this.choresDeferred) return 'move'
+    if (this.#metaDirty && !this.choresDeferred && this.#first >= 0 && this.#written > this.#first) return 'describe'
+    const from = this.pendingStart
+    if (from === null) return null
+    if (!this.hasFolder) return 'make-folder'
+    if (!this.#open || from !== this.#written) return 'new-segment'
+    return this.file === null ? 'open' : 'write'
+  }
+
+  /** Offset of the oldest byte that has to be written; null when there is none. */
+  get pendingStart(): number | null {
+    return this.work?.backlog.pendingStart(this.#written) ?? null
+  }
+
+  /** First offset of the segment that is appended to. */
+  get segment(): number {
+    return this.#others?.at(-1) ?? this.#first
+  }
+
+  get wantsChores(): boolean {
+    return this.removed ? this.hasFolder : this.movingTo !== null || (this.#metaDirty && this.#first >= 0)
+  }
+
+  /** The folder is there. @param made it was not before, so there are no segments. */
+  folderReady(made: boolean): void {
+    this.hasFolder = true
+    if (!made) return
+    this.#first = -1
+    this.#others = null
+    this.#open = false
+    this.#metaDirty = true
+    this.#fingerprint = -1
+  }
+
+  /** A segment that begins at `start` is there, and empty. */
+  segmentReady(start: number): void {
+    if (this.#first < 0) this.#first = start
+    else if (this.segment !== start) this.#others = [...(this.#others ?? []), start]
+    this.#open = true
+    this.#written = start
+  }
+
+  /** The last segment has vanished, or the folder has. */
+  segmentLost(): void {
+    this.#open = false
+    this.hasFolder = false
+  }
+
+  /** The folder has its new name. */
+  moved(to: string): void {
+    const from = this.dirName
+    this.dirName = to
+    if (this.movingTo === to) this.movingTo = null
+    this.store.vacated(from, this)
+    // Renamed again meanwhile: it moves on.
+    if (this.movingTo !== null) this.store.vacating(to, this)
+  }
+
+  /** What the port file has to say. */
+  describe(): string {
+    return formatPortFile(this.id, this.owner.describe())
+  }
+
+  /** The port file on disk says something else. */
+  differs(text: string): boolean {
+    return fingerprint(text) !== this.#fingerprint
+  }
+
+  described(text: string): void {
+    this.#fingerprint = fingerprint(text)
+    this.#metaDirty = this.differs(this.describe())
+  }
+
+  /** `bytes` more are with the operating system. @param prompt in time, going by when the write began. */
+  wrote(bytes: number, now: number, prompt: boolean): void {
+    const { work, store } = this
+    if (work === null) return
+    const { backlog } = work
+    this.#written += bytes
+    store.counters.writtenBytes += bytes
+    backlog.landed()
+    backlog.settle(this.#written)
+    const moved = this.#written > this.#visible
+    if (moved) this.#visible = this.#written
+    const caughtUp = this.#visible >= this.#next
+    if (work.late && (prompt || caughtUp)) this.#endLate()
+    if (caughtUp) store.lateness.end(this)
+    else if (!work.late) store.lateness.wait(this, now)
+    // Those who follow take what they can before it leaves memory.
+    if (moved) this.owner.historyVisible()
+    if (this.removed) return
+    if (this.#tailWanted) {
+      backlog.evict(store.limits.historyTailBytes)
+      store.tails.delete(this)
+      if (backlog.tailCost > 0) store.tails.add(this)
+      store.trimTails()
+    } else {
+      backlog.evict(0)
+    }
+    store.pauses.progress(now)
+    if (backlog.pendingCost <= store.limits.historyPendingBytes / 8) this.resume()
+  }
+
+  /** The writer has nothing more to do here for now. */
+  idle(): void {
+    if (this.work !== null) this.work.activity = 'idle'
+    // Making its folder had failed.
+    if (this.removed && !this.hasFolder) this.store.vacated(this.dirName, this)
+    this.#rest()
+  }
+
+  // For the loader
+
+  /** The segment that holds `offset`, or would if it was not lost; null when no file can have it. */
+  placeOf(offset: number): Place | null {
+    if (this.#first < 0 || offset < this.#first || offset >= this.#written) return null
+    const others = this.#others ?? []
+    let low = -1
+    let high = others.length - 1
+    while (low < high) {
+      const middle = (low + high + 1) >> 1
+      if ((others[middle] as number) <= offset) low = middle
+      else high = middle - 1
+    }
+    return { segment: low < 0 ? this.#first : (others[low] as number), end: others[low + 1] ?? this.#written }
+  }
+
+  /** Nothing is held at `offset`: the next offset where there may be something, at most `visible`. */
+  gapEnd(offset: number): number {
+    let end = this.#visible
+    if (offset < this.#first) end = this.#first
+    else end = this.placeOf(offset)?.end ?? this.work?.backlog.startAfter(offset) ?? end
+    return Math.min(end, this.#visible)
+  }
+
+  readFailed(error: VspcError, offset: number): LoadResult {
+    return { kind: 'failed', error, to: this.gapEnd(offset) }
+  }
+
+  #showAll(): void {
+    const bytes = this.#next - this.#visible
+    if (bytes === 0) return
+    this.#visible = this.#next
+    this.store.counters.undurableBytes += bytes
+    this.owner.historyVisible()
+  }
+
+  #endLate(): void {
+    if (this.work === null || !this.work.late) return
+    this.work.late = false
+    this.store.lateEnded()
+  }
+
+  /** Lets go of what only a port at work needs. */
+  #rest(): void {
+    const { work } = this
+    if (work !== null && work.activity === 'idle' && work.backlog.empty && !work.late) this.work = null
+  }
+}

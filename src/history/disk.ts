@@ -1,0 +1,82 @@
+/** What histories need of the disk, and what its errors mean to people. */
+import * as nodeFs from 'node:fs'
+import { errorMessage } from '../base/index.ts'
+
+export type DiskError = NodeJS.ErrnoException
+
+/** The part of node:fs that works in the thread pool. Tests pass slow and broken ones. */
+export interface HistoryFs {
+  open(path: string, flags: number, mode: number, done: (error: DiskError | null, fd: number) => void): void
+  close(fd: number, done: (error?: DiskError | null) => void): void
+  write(
+    fd: number,
+    bytes: Uint8Array,
+    offset: number,
+    length: number,
+    position: number,
+    done: (error: DiskError | null, written: number) => void,
+  ): void
+  writev(
+    fd: number,
+    views: readonly Uint8Array[],
+    position: number,
+    done: (error: DiskError | null, written: number) => void,
+  ): void
+  read(
+    fd: number,
+    bytes: Uint8Array,
+    offset: number,
+    length: number,
+    position: number,
+    done: (error: DiskError | null, read: number) => void,
+  ): void
+  /** `made` is what was made first; undefined when the folder was there. */
+  mkdir(
+    path: string,
+    options: { mode: number; recursive: true },
+    done: (error: DiskError | null, made?: string) => void,
+  ): void
+  rename(from: string, to: string, done: (error: DiskError | null) => void): void
+  writeFile(path: string, text: string, options: { mode: number }, done: (error: DiskError | null) => void): void
+  rm(path: string, options: { recursive: true; force: true }, done: (error: DiskError | null) => void): void
+}
+
+export const systemFs: HistoryFs = nodeFs
+
+/** Console output may hold passwords: for the owner alone. */
+export const FILE_MODE = 0o600
+export const FOLDER_MODE = 0o700
+
+const { O_RDONLY, O_RDWR, O_CREAT, O_TRUNC, O_NOFOLLOW } = nodeFs.constants
+export const OPEN_READ = O_RDONLY | O_NOFOLLOW
+export const OPEN_APPEND = O_RDWR | O_NOFOLLOW
+/** Only for a segment that holds nothing yet: what is under its name is an earlier, failed try. */
+export const OPEN_NEW = O_RDWR | O_CREAT | O_TRUNC | O_NOFOLLOW
+
+const ADVICE: { readonly [code: string]: string } = {
+  ENOSPC: 'the disk is full: make room, or move the data directory',
+  EDQUOT: 'the disk quota is used up: make room, or raise it',
+  EIO: 'the disk reports errors: see the kernel log, and have it replaced',
+  EROFS: 'the file system is read-only: after disk errors the kernel makes it so, see its log; then remount it',
+  ENOENT: 'the folder is gone: it is made anew; whoever deleted it should not while the server runs',
+  ENOTDIR: 'something else is in the place of the folder: move it away',
+  EISDIR: 'a folder is in the place of the file: move it away',
+  ELOOP: 'a symbolic link is in the place of the file: remove it',
+  EACCES: 'the server may not write there: give folder and files to the user it runs as',
+  EPERM: 'the system does not allow it: check owner, mount options and security modules',
+  EMFILE: 'the process has no file descriptors left: raise its limit (LimitNOFILE=), or lower "historyOpenFiles"',
+  ENFILE: 'the system has no file descriptors left: raise fs.file-max',
+  ESTALE: 'the network file system has lost the folder: remount it',
+}
+
+/** `cannot write /var/lib/...: the disk is full: make room ... (ENOSPC)`. */
+export function describeDiskError(what: string, path: string, error: unknown): string {
+  const code = diskErrorCode(error)
+  const advice = code === null ? undefined : ADVICE[code]
+  return `cannot ${what} ${path}: ${advice === undefined ? errorMessage(error) : `${advice} (${code})`}`
+}
+
+export function diskErrorCode(error: unknown): string | null {
+  const code = error instanceof Error ? (error as DiskError).code : undefined
+  return typeof code === 'string' ? code : null
+}

@@ -1,0 +1,145 @@
+/**
+ * What VMs have said, by offset. Offsets count every byte a VM ever sent.
+ *
+ * Consoles are cursors into a history: it is the only buffer between a VM and a slow reader. There are two kinds behind
+ * these interfaces, on disk and in memory, and who uses them does not know which.
+ */
+import type { VspcError } from '../base/index.ts'
+
+/** What is kept of a port beside its bytes, so that it can be listed after a restart. */
+export interface PortMeta {
+  /** What the port's id is made of, without the label. */
+  readonly vmKey: string
+  readonly label: string | null
+  /** For display only; empty while unknown. */
+  readonly name: string
+  readonly vcUuid: string | null
+  readonly biosUuid: string | null
+  readonly serviceURI: string | null
+  readonly direction: 'server' | 'client' | null
+}
+
+/** The port a history belongs to. Called synchronously; must not throw. */
+export interface HistoryOwner {
+  /** What to keep of the port, as it is now. Asked for when it is written, which may be long after `open`. */
+  describe(): PortMeta
+  /** `visible` has moved on. May be called from within `append`. */
+  historyVisible(): void
+  /** There is room again: the counterpart of an `append` that returned false. */
+  historyDrained(): void
+}
+
+/** What a load found at its offset. */
+export type LoadResult =
+  /** At least one byte, at most as many as asked for. Immutable; may be kept. */
+  | { readonly kind: 'bytes'; readonly bytes: Uint8Array }
+  /** Nothing is held from the offset up to `to`: lost, or removed. */
+  | { readonly kind: 'gap'; readonly to: number }
+  /** The offset is not below `visible`: there is nothing yet. */
+  | { readonly kind: 'end' }
+  /** It is held, but could not be read. Whoever gives up goes on at `to`. */
+  | { readonly kind: 'failed'; readonly error: VspcError; readonly to: number }
+
+/** A load under way. After `cancel`, `done` is not called any more. */
+export interface Load {
+  cancel(): void
+}
+
+/**
+ * The history of one port.
+ *
+ * `start <= visible <= next`. Readers are only shown what is below `visible`: from there on a byte could still be lost
+ * with the process, and its offset be given to another byte after a restart.
+ */
+export interface History {
+  /** Oldest offset still held; between it and `visible` there may be gaps. */
+  readonly start: number
+  /** Offset of the next byte to come. */
+  readonly next: number
+  /** Below it bytes may be shown. Never goes back. */
+  readonly visible: number
+  /**
+   * Keeps `bytes`, which nobody may change afterwards; they may be kept by reference. Never waits, never throws.
+   * @returns false when the disk is behind: the caller may pause its source until `historyDrained`, which follows
+   * soon, whatever the disk does. Whoever goes on regardless loses history at worst.
+   */
+  append(bytes: Uint8Array): boolean
+  /** What memory holds from `offset` on, at most `maxBytes`, as an immutable view; null when that is nothing. */
+  read(offset: number, maxBytes: number): Uint8Array | null
+  /**
+   * Gets up to `maxBytes` from `offset` on, from wherever they are. `done` is called once, never before `load` returns.
+   * The caller has few loads under way at once (one per reader).
+   */
+  load(offset: number, maxBytes: number, done: (result: LoadResult) => void): Load
+  /** Somebody follows the output: what is on disk is also kept in memory for a while. Off at first. */
+  keepTail(on: boolean): void
+  /** What `describe()` says may have changed. */
+  metaChanged(): void
+  /** The port has another id from now on. @returns false, and does nothing, when that id has a history already. */
+  rename(id: string): boolean
+  /** Forgets everything, also on disk. The object must not be used afterwards; loads under way fail. */
+  remove(): void
+}
+
+/** A port that has a history from before. */
+export interface StoredPort {
+  readonly id: string
+  readonly meta: PortMeta
+  readonly start: number
+  readonly next: number
+  /** When its history was last written, ms since 1970. */
+  readonly lastWriteAt: number
+}
+
+/** Only grow. Bytes are console bytes. */
+export interface HistoryCounters {
+  readonly writtenBytes: number
+  readonly writes: number
+  /** Failed operations other than reads. */
+  readonly diskErrors: number
+  /** Never got to the disk: gaps in history. */
+  readonly droppedBytes: number
+  /** Shown before they were with the operating system, because the disk was late. */
+  readonly undurableBytes: number
+  readonly loads: number
+  readonly loadedBytes: number
+  readonly loadErrors: number
+  readonly filesOpened: number
+}
+
+/** As they are now. Bytes are memory, overhead included. */
+export interface HistoryGauges {
+  readonly pendingBytes: number
+  readonly tailBytes: number
+  readonly openFiles: number
+  /** Ports whose writes fail, or take longer than `historyVisibleMs`. */
+  readonly troubledPorts: number
+}
+
+/**
+ * Something is wrong, or right again. `late`: shown before it is safe. `write`, `read`: `code` is the system's error.
+ * `dropped`: history has gaps. `lock`: the data directory was taken or removed.
+ */
+export interface HistoryProblem {
+  readonly kind: 'late' | 'write' | 'read' | 'dropped' | 'lock'
+  readonly state: 'began' | 'ended'
+  /** `ENOSPC` and the like; null where it is no system error. */
+  readonly code: string | null
+  readonly path: string | null
+  /** For people: what, where, and what to do. */
+  readonly message: string
+}
+
+/** The histories of all ports of a server. */
+export interface HistoryStore {
+  readonly counters: HistoryCounters
+  readonly gauges: HistoryGauges
+  /** Ports of earlier runs that were not opened yet. */
+  stored(): Iterable<StoredPort>
+  /** The history of port `id`, which nobody else has open; with what is there from before. Touches no disk. */
+  open(id: string, owner: HistoryOwner): History
+  /** True once everything appended is with the operating system; false when that took longer than `timeoutMs`. */
+  flush(timeoutMs: number): Promise<boolean>
+  /** Flushes and lets go of everything; what is appended later is dropped and counted. @returns as `flush`. */
+  close(timeoutMs: number): Promise<boolean>
+}

@@ -1,0 +1,150 @@
+/** Histories that end with the process: what a server without a data directory has. */
+import { type Limits, VspcError } from '../base/index.ts'
+import { Backlog, BacklogTotals } from './backlog.ts'
+import type {
+  History,
+  HistoryCounters,
+  HistoryGauges,
+  HistoryOwner,
+  HistoryStore,
+  Load,
+  LoadResult,
+  StoredPort,
+} from './history.ts'
+
+const NO_PORTS: readonly StoredPort[] = []
+
+/** Keeps the last `historyBytes` of each port. What is appended is visible at once. */
+export class MemoryHistoryStore implements HistoryStore {
+  readonly limits: Limits
+  readonly totals = new BacklogTotals()
+  readonly counters: HistoryCounters = {
+    writtenBytes: 0,
+    writes: 0,
+    diskErrors: 0,
+    droppedBytes: 0,
+    undurableBytes: 0,
+    loads: 0,
+    loadedBytes: 0,
+    loadErrors: 0,
+    filesOpened: 0,
+  }
+  readonly ids = new Set<string>()
+
+  /** `limits.historyBytes` is read whenever it is needed: it may change. */
+  constructor(limits: Limits) {
+    this.limits = limits
+  }
+
+  get gauges(): HistoryGauges {
+    return { pendingBytes: 0, tailBytes: this.totals.tail, openFiles: 0, troubledPorts: 0 }
+  }
+
+  stored(): Iterable<StoredPort> {
+    return NO_PORTS
+  }
+
+  open(id: string, owner: HistoryOwner): History {
+    this.ids.add(id)
+    return new MemoryHistory(this, id, owner)
+  }
+
+  flush(): Promise<boolean> {
+    return Promise.resolve(true)
+  }
+
+  close(): Promise<boolean> {
+    return Promise.resolve(true)
+  }
+}
+
+/**
+ * The last `historyBytes` of a port. Costs nothing while empty, and about what it holds otherwise; `start` moves on by
+ * whole pieces, so up to one piece more may be held.
+ */
+class MemoryHistory implements History {
+  readonly #store: MemoryHistoryStore
+  readonly #owner: HistoryOwner
+  #id: string
+  #backlog: Backlog | null = null
+  #next = 0
+  #removed = false
+
+  constructor(store: MemoryHistoryStore, id: string, owner: HistoryOwner) {
+    this.#store = store
+    this.#id = id
+    this.#owner = owner
+  }
+
+  get start(): number {
+    return this.#backlog?.start ?? this.#next
+  }
+
+  get next(): number {
+    return this.#next
+  }
+
+  get visible(): number {
+    return this.#next
+  }
+
+  append(bytes: Uint8Array): boolean {
+    if (bytes.length === 0 || this.#removed) return true
+    this.#backlog ??= new Backlog(this.#store.totals)
+    const backlog = this.#backlog
+    backlog.append(bytes, this.#next)
+    this.#next += bytes.length
+    backlog.settle(this.#next)
+    this.#owner.historyVisible()
+    backlog.evict(this.#store.limits.historyBytes)
+    return true
+  }
+
+  read(offset: number, maxBytes: number): Uint8Array | null {
+    return this.#backlog?.read(offset, this.#next, maxBytes) ?? null
+  }
+
+  load(offset: number, maxBytes: number, done: (result: LoadResult) => void): Load {
+    const load = {
+      cancelled: false,
+      cancel() {
+        load.cancelled = true
+      },
+    }
+    setImmediate(() => {
+      if (!load.cancelled) done(this.#found(offset, maxBytes))
+    })
+    return load
+  }
+
+  #found(offset: number, maxBytes: number): LoadResult {
+    if (this.#removed) return { kind: 'failed', error: removedError(), to: this.#next }
+    if (offset >= this.#next) return { kind: 'end' }
+    const bytes = this.read(offset, maxBytes)
+    return bytes === null ? { kind: 'gap', to: this.start } : { kind: 'bytes', bytes }
+  }
+
+  keepTail(): void {}
+
+  metaChanged(): void {}
+
+  rename(id: string): boolean {
+    if (this.#store.ids.has(id)) return id === this.#id
+    this.#store.ids.delete(this.#id)
+    this.#store.ids.add(id)
+    this.#id = id
+    return true
+  }
+
+  remove(): void {
+    this.#removed = true
+    this.#store.ids.delete(this.#id)
+    this.#backlog?.clear()
+    this.#backlog = null
+  }
+}
+
+/** What loads of a history that was removed end with. */
+export function removedError(): VspcError {
+  return new VspcError('VSPC_PORT_REMOVED', 'the port was removed, and its history with it')
+}

@@ -1,0 +1,45 @@
+import { mkdirSync } from 'node:fs'
+import { join } from 'node:path'
+import { type Clock, type Limits, systemClock, VspcError } from '../base/index.ts'
+import { describeDiskError, FOLDER_MODE, type HistoryFs, systemFs } from './disk.ts'
+import { DiskStore } from './disk-store.ts'
+import type { HistoryProblem, HistoryStore } from './history.ts'
+import { lockDir } from './lock.ts'
+import { type ScanResult, scanPorts } from './scan.ts'
+
+export interface HistoryOptions {
+  /** The data directory; made if it is not there. Histories are in its `ports`. */
+  readonly dir: string
+  readonly limits: Limits
+  readonly clock?: Clock
+  /** Told once when a problem begins and once when it has ended. Must not throw. */
+  readonly onProblem: (problem: HistoryProblem) => void
+  readonly fs?: HistoryFs
+}
+
+/**
+ * Opens the histories of a data directory, for this process alone.
+ * @throws VspcError VSPC_HISTORY_LOCKED when another server has it, VSPC_HISTORY_OPEN when it cannot be used.
+ */
+export async function openHistoryStore(options: HistoryOptions): Promise<HistoryStore> {
+  const { dir, limits, clock = systemClock, onProblem, fs = systemFs } = options
+  const portsDir = join(dir, 'ports')
+  try {
+    mkdirSync(portsDir, { recursive: true, mode: FOLDER_MODE })
+  } catch (cause) {
+    throw openError(portsDir, cause)
+  }
+  const lock = await lockDir(dir, clock)
+  let scan: ScanResult
+  try {
+    scan = await scanPorts(portsDir)
+  } catch (cause) {
+    await lock.release()
+    throw openError(portsDir, cause)
+  }
+  return new DiskStore({ portsDir, limits, clock, fs, defer: setImmediate, onProblem, scan, lock })
+}
+
+function openError(path: string, cause: unknown): VspcError {
+  return new VspcError('VSPC_HISTORY_OPEN', `history: ${describeDiskError('use', path, cause)}`, { cause })
+}

@@ -1,0 +1,85 @@
+import { spawn } from 'node:child_process'
+import { join } from 'node:path'
+import { pathToFileURL } from 'node:url'
+import { expect, onTestFinished, test } from 'vitest'
+import { VSPC_BIN } from '../support/cli.ts'
+import { everything, realStore, TestOwner, temporaryFolder, text } from './support.ts'
+
+const DIST = join(VSPC_BIN, '../../dist')
+
+/** Appends numbered lines to three ports, one of them followed, and says of each how far it was told it may show. */
+const CHILD = `
+const { openHistoryStore } = await import(process.argv[1])
+const { limitsWith } = await import(process.argv[2])
+const { writeSync } = await import('node:fs')
+const limits = limitsWith({ historyVisibleMs: 10_000 })
+const store = await openHistoryStore({ dir: process.argv[3], limits, onProblem: (p) => writeSync(1, 'P ' + p.message + '\\n') })
+const meta = { label: null, name: '', vcUuid: null, biosUuid: null, serviceURI: null, direction: null }
+const ports = ['a', 'b', 'c'].map((id) => {
+  const owner = {
+    describe: () => ({ vmKey: id, ...meta }),
+    historyVisible: () => writeSync(1, id + ' ' + history.visible + '\\n'),
+    historyDrained: () => {},
+  }
+  const history = store.open(id, owner)
+  if (id === 'a') history.keepTail(true)
+  return { id, history }
+})
+let n = 0
+const turn = () => {
+  for (let i = 0; i < 20; i++) {
+    const { id, history } = ports[n % 3]
+    const line = id + ' ' + history.next + ' ' + 'x'.repeat(n * 7 % 90) + '\\n'
+    history.append(new TextEncoder().encode(line))
+    n++
+  }
+  setImmediate(turn)
+}
+turn()
+`
+
+/** Runs it until it has shown enough, then kills it. @returns what each port was told it may show. */
+async function killed(dir: string): Promise<Map<string, number>> {
+  const parts = ['history/index.js', 'base/index.js'].map((path) => pathToFileURL(join(DIST, path)).href)
+  const child = spawn(process.execPath, ['--input-type=module', '-e', CHILD, ...parts, dir], {
+    stdio: ['ignore', 'pipe', 'inherit'],
+  })
+  onTestFinished(() => {
+    child.kill('SIGKILL')
+  })
+  let output = ''
+  await new Promise<void>((resolve, reject) => {
+    child.on('error', reject)
+    child.on('close', () => resolve())
+    child.stdout.on('data', (chunk: Buffer) => {
+      output += chunk.toString('latin1')
+      // In the middle of things, as far as that can be arranged.
+      if (output.length > 3000) child.kill('SIGKILL')
+    })
+  })
+  const visible = new Map<string, number>()
+  for (const [, id, offset] of output.matchAll(/^([abc]) (\d+)\n/gm)) visible.set(id as string, Number(offset))
+  expect(output).not.toMatch(/^P /m)
+  return visible
+}
+
+test('after kill -9 nothing that was shown is missing, and offsets go on exactly', async () => {
+  const dir = temporaryFolder()
+  for (let round = 0; round < 3; round++) {
+    const visible = await killed(dir)
+    expect(visible.get('a')).toBeGreaterThan(0)
+    // The lock of the dead one is in nobody's way.
+    const store = await realStore(dir)
+    for (const [id, shown] of visible) {
+      const history = store.open(id, new TestOwner())
+      expect(history.next).toBeGreaterThanOrEqual(shown)
+      // Each line says at which offset it begins. The kill may have come in the middle of one: the next run goes on there.
+      const content = text(await everything(history)) as string
+      expect(content.length).toBe(history.next)
+      for (const match of content.matchAll(/([abc]) (\d+) x*\n/g)) {
+        expect([match[1], Number(match[2])]).toEqual([id, match.index])
+      }
+    }
+    expect(await store.close(5000)).toBe(true)
+  }
+}, 60_000)
