@@ -25,7 +25,7 @@ export const FULL: Sizes = {
   held: 19_500,
   streamBytes: 1_000_000_000,
   consoleBytes: 1_000_000_000,
-  roundTrips: 20_000,
+  roundTrips: 10_000,
   vmotions: 20_000,
   stuckBytes: 200_000_000,
   lossSeconds: 20,

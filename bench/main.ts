@@ -71,8 +71,8 @@ async function runOnce(experiment: Experiment, contender: Contender, options: Op
   try {
     return await experiment.run(bench)
   } finally {
-    // Generators last: a server whose peers vanish first has more to clean up than one that stops.
-    for (const process of started) await process.stop()
+    // The last one first: a server whose consoles do not answer its farewell waits for them for seconds.
+    for (const process of started.reverse()) await process.stop()
     if (profileDir !== undefined) say(`\n${experiment.name}: ${profileSummary(profileDir)}`)
   }
 }

@@ -23,13 +23,16 @@ export function openFiles(pid: number): number {
   return readdirSync(`/proc/${pid}/fd`).length
 }
 
+/** CPU time in a tenth of a second that is as good as none: the smallest step there is. */
+const CALM_MS = 10
+
 /** Waits until a process has done (nearly) nothing for 300 ms; gives up after 20 s. */
 export async function quiescence(pid: number): Promise<void> {
   let last = cpuMs(pid)
   for (let calm = 0, waited = 0; calm < 3 && waited < 200; waited++) {
     await sleep(100)
     const now = cpuMs(pid)
-    calm = now - last <= TICKS_PER_SECOND / 10 ? calm + 1 : 0
+    calm = now - last <= CALM_MS ? calm + 1 : 0
     last = now
   }
 }

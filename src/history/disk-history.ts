@@ -361,10 +361,8 @@ export class DiskHistory implements History {
 
   /** Nothing is held at `offset`: the next offset where there may be something, at most `visible`. */
   gapEnd(offset: number): number {
-    let end = this.#visible
-    if (offset < this.#first) end = this.#first
-    else end = this.placeOf(offset)?.end ?? this.work?.backlog.startAfter(offset) ?? end
-    return Math.min(end, this.#visible)
+    if (offset < this.#first) return this.#first
+    return this.placeOf(offset)?.end ?? this.work?.backlog.startAfter(offset) ?? this.#visible
   }
 
   readFailed(error: VspcError, offset: number): LoadResult {

@@ -233,23 +233,35 @@ async function age(path: string): Promise<number | null> {
   }
 }
 
-/** Takes a lock away, unless it was replaced by another since `text` was read. */
+/** A takeover takes milliseconds; one this old was left behind by a process that died in it. */
+const TAKEOVER_LEFT_MS = 10_000
+
+/**
+ * Takes a lock away, unless it was replaced by another since `text` was read. Only whoever made the takeover file may:
+ * between reading the lock and removing it nobody else can put a live one there.
+ */
 async function removeStale(path: string, text: string): Promise<void> {
-  const aside = `${path}.${randomUUID()}`
+  const takeover = `${path}.takeover`
+  const file = await create(takeover, text)
+  if (file === null) {
+    await removeLeftover(takeover)
+    return
+  }
   try {
-    await fs.rename(path, aside)
+    if ((await readLock(path)) === text) await fs.unlink(path)
+  } finally {
+    await close(file)
+    await fs.unlink(takeover)
+  }
+}
+
+async function removeLeftover(takeover: string): Promise<void> {
+  try {
+    if (Date.now() - (await fs.stat(takeover)).mtimeMs > TAKEOVER_LEFT_MS) await fs.unlink(takeover)
   } catch (error) {
-    if (diskErrorCode(error) === 'ENOENT') return
-    throw error
+    // Ended meanwhile.
+    if (diskErrorCode(error) !== 'ENOENT') throw error
   }
-  if ((await readLock(aside)) !== text) {
-    try {
-      await fs.link(aside, path)
-    } catch {
-      // A third one was faster still. The owner of this one will see at its next beat that it has lost it.
-    }
-  }
-  await fs.unlink(aside)
 }
 
 async function ourselves(): Promise<Holder> {

@@ -9,6 +9,7 @@ describe('a port that is removed', () => {
   test('has no file left, and its id begins anew at 0, whenever the deleting is done', async () => {
     const w = await FakeWorld.open()
     const old = w.store.open('vm', new TestOwner())
+    old.keepTail(true)
     old.append(bytes('old'))
     w.settle()
     old.append(bytes('older'))
@@ -21,7 +22,7 @@ describe('a port that is removed', () => {
     expect(text(w.disk.content(at('vm')))).toBe('young')
     expect([...w.disk.files.keys()].sort()).toEqual([at('vm'), at('vm', 'port.json')])
     expect(w.disk.openFiles).toBe(1)
-    expect(w.store.gauges.pendingBytes).toBe(0)
+    expect([w.store.gauges.pendingBytes, w.store.gauges.tailBytes, w.store.tails.size]).toEqual([0, 0, 0])
   })
 
   test('keeps its name until the disk has let go of it: nothing is mixed', async () => {
