@@ -54,8 +54,10 @@ export class FileCache {
   /** The counterpart of `use`. */
   release(file: OpenFile): void {
     file.users--
+    if (file.users > 0) return
     // Forgotten while it was used: closed now.
-    if (file.users === 0 && !this.#files.has(file)) this.#fs.close(file.fd, this.#closed)
+    if (!this.#files.has(file)) this.#fs.close(file.fd, this.#closed)
+    else if (this.#files.size > this.#max()) this.#shrink(this.#max())
   }
 
   /** Not to be used any more. */

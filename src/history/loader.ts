@@ -189,7 +189,7 @@ class LoadSlot {
     }
     const { offset, maxBytes } = request
     const { segment, end } = this.#place
-    const length = Math.min(maxBytes, end - offset, request.port.visible - offset)
+    const length = Math.min(maxBytes, end - offset)
     files.use(file)
     this.#file = file
     // Of its own memory: it is handed out, and must not pin a pool.

@@ -158,3 +158,16 @@ test('a view handed out does not change when more is packed behind it', () => {
   expect(before.length).toBe(10)
   expect(backlog.read(0, 20, 100)?.length).toBe(20)
 })
+
+test('what is written next ends at a hole', () => {
+  const backlog = new Backlog(new BacklogTotals())
+  for (let i = 0; i < 3; i++) backlog.append(bytesAt(1, i * 3000, 3000), i * 3000)
+  expect(backlog.take(0, 3000, [])).toBe(3000)
+  expect(backlog.dropOldest(0, false)).toBe(3000)
+  // The write fails: its bytes are pending again, and those behind the hole do not follow them.
+  backlog.landed()
+  expect(backlog.take(0, 100_000, [])).toBe(3000)
+  backlog.landed()
+  backlog.settle(3000)
+  expect([backlog.pendingStart(3000), backlog.take(6000, 100_000, [])]).toEqual([6000, 3000])
+})

@@ -65,9 +65,9 @@ describe('what may be shown', () => {
     history.keepTail(true)
     history.append(bytes('abc'))
     w.turn()
+    const now = w.clock.now.bind(w.clock)
+    w.clock.now = () => now() + 500
     // One look, long overdue; only then are completions seen.
-    const late = w.clock.pending
-    expect(late).toBeGreaterThan(0)
     w.clock.advance(10)
     w.settle()
     w.clock.advance(500)
@@ -120,6 +120,51 @@ describe('what may be shown', () => {
 })
 
 const sum = (numbers: number[]) => numbers.reduce((a, b) => a + b, 0)
+
+test('a load that was cancelled costs no read, and one under way is not heard of', async () => {
+  const { world: w, history, disk } = await world()
+  history.append(bytes('abc'))
+  w.settle()
+  history.load(0, 10, () => expect.unreachable()).cancel()
+  w.turn()
+  expect(disk.ops).toEqual([])
+  const load = history.load(0, 10, () => expect.unreachable())
+  w.turn()
+  expect(disk.ops.map((op) => op.kind)).toEqual(['read'])
+  load.cancel()
+  w.settle()
+  expect(w.load(history, 1, 10)).toMatchObject({ kind: 'bytes' })
+})
+
+test('many readers that catch up wait for each other, not for the writers, nor these for them', async () => {
+  const { world: w, history, disk } = await world()
+  history.append(new Uint8Array(10_000))
+  w.settle()
+  let ended = 0
+  for (let i = 0; i < 100; i++) history.load(i, 10, () => ended++)
+  w.turn()
+  expect(disk.ops.map((op) => op.kind)).toEqual(['read', 'read'])
+  history.append(bytes('x'))
+  w.turn()
+  disk.ops.find((op) => op.kind === 'write')?.end()
+  expect(history.visible).toBe(10_001)
+  w.settle()
+  expect(ended).toBe(100)
+})
+
+test('a file that cannot be read is told of, and who reads may go on behind it', async () => {
+  const { world: w, history, disk } = await world()
+  history.append(bytes('abc'))
+  w.settle()
+  const results: unknown[] = []
+  history.load(0, 10, (result) => results.push(result))
+  w.turn()
+  disk.ops[0]?.end('EIO')
+  expect(results).toMatchObject([{ kind: 'failed', to: 3, error: { code: 'VSPC_HISTORY_READ' } }])
+  expect(w.told('read')).toEqual(['began EIO'])
+  expect(w.store.counters.loadErrors).toBe(1)
+  expect(w.load(history, 0, 10)).toMatchObject({ kind: 'bytes' })
+})
 
 describe('many ports that write at once', () => {
   const rate = { historyWritesPerSecond: 1000 }

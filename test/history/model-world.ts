@@ -96,6 +96,7 @@ class ModelPort implements HistoryOwner {
   lastVisible = 0
   /** The source waits. */
   paused = false
+  removed = false
   /** Of this run: what was there at its start. */
   base = { next: 0, held: 0 }
 
@@ -115,6 +116,7 @@ class ModelPort implements HistoryOwner {
   }
 
   historyVisible(): void {
+    if (this.removed) this.faults.push('a removed port shows something')
     const { visible, next } = this.history
     if (visible <= this.lastVisible) this.faults.push(`visible went from ${this.lastVisible} to ${visible}`)
     if (visible > next) this.faults.push(`visible ${visible} beyond ${next}`)
@@ -263,10 +265,8 @@ export class World {
     this.#removedInRun = true
     for (const follower of port.followers) follower.load?.cancel()
     port.history.remove()
+    port.removed = true
     this.#ports[this.#ports.indexOf(port)] = new ModelPort(this, port.seed, port.id)
-    const made = this.#ports.find((one) => one.id === port.id) as ModelPort
-    // The bytes of the old one must never turn up in the new one: it is given others.
-    Object.assign(made, { seed: port.seed })
   }
 
   async #crash(n: number): Promise<void> {
@@ -374,6 +374,9 @@ export class World {
     if (!this.#removedInRun && appended - held !== droppedBytes) {
       this.faults.push(`${appended} appended, ${held} held, but ${droppedBytes} dropped`)
     }
+    const { openFiles } = this.fake.store.gauges
+    if (this.#disk.openFiles !== openFiles) this.faults.push(`${this.#disk.openFiles} files open, ${openFiles} known`)
+    if (openFiles > LIMITS.historyOpenFiles) this.faults.push(`${openFiles} files stay open`)
     if (this.fake.store.gauges.pendingBytes !== 0) this.faults.push('memory is still charged for')
     if (this.fake.store.gauges.troubledPorts !== 0) this.faults.push('ports are still late')
   }

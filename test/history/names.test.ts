@@ -46,6 +46,27 @@ describe('a port that is removed', () => {
     expect(text(w.disk.content(at('vm')))).toBe('young')
   })
 
+  test('is waited for by the next but one, too', async () => {
+    const w = await FakeWorld.open()
+    const old = w.store.open('vm', new TestOwner())
+    old.append(bytes('old'))
+    w.settle()
+    old.remove()
+    w.turn()
+    w.disk.ops.find((op) => op.kind === 'rename')?.end('EBUSY')
+    const second = w.store.open('vm', new TestOwner())
+    second.append(bytes('second'))
+    w.settle()
+    second.remove()
+    const third = w.store.open('vm', new TestOwner())
+    third.append(bytes('third'))
+    w.settle()
+    expect(text(w.disk.content(at('vm')))).toBe('old')
+    w.clock.advance(5000)
+    w.settle()
+    expect(text(w.disk.content(at('vm')))).toBe('third')
+  })
+
   test('that had never said anything leaves no trace', async () => {
     const w = await FakeWorld.open()
     w.store.open('vm', new TestOwner()).remove()
