@@ -125,11 +125,15 @@ export class DiskStore implements HistoryStore {
   async flush(timeoutMs: number): Promise<boolean> {
     if (this.writer.busy.size === 0) return true
     return new Promise<boolean>((resolve) => {
+      // The clock's timers keep no process alive, but this one has to wait, also for a disk that is tried again later.
+      const alive = setTimeout(() => {}, timeoutMs)
       const timer = this.clock.after(timeoutMs, () => {
+        clearTimeout(alive)
         this.#flushing.delete(done)
         resolve(false)
       })
       const done = () => {
+        clearTimeout(alive)
         timer.cancel()
         resolve(true)
       }

@@ -4,7 +4,7 @@
  * Consoles are cursors into a history: it is the only buffer between a VM and a slow reader. There are two kinds behind
  * these interfaces, on disk and in memory, and who uses them does not know which.
  */
-import type { VspcError } from '../base/index.ts'
+import type { Limits, VspcError } from '../base/index.ts'
 
 /** What is kept of a port beside its bytes, so that it can be listed after a restart. */
 export interface PortMeta {
@@ -132,6 +132,8 @@ export interface HistoryProblem {
 
 /** The histories of all ports of a server. */
 export interface HistoryStore {
+  /** Read whenever they are needed: may be replaced. */
+  limits: Limits
   readonly counters: HistoryCounters
   readonly gauges: HistoryGauges
   /** Ports of earlier runs that were not opened yet. */

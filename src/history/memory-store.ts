@@ -16,7 +16,7 @@ const NO_PORTS: readonly StoredPort[] = []
 
 /** Keeps the last `historyBytes` of each port. What is appended is visible at once. */
 export class MemoryHistoryStore implements HistoryStore {
-  readonly limits: Limits
+  limits: Limits
   readonly totals = new BacklogTotals()
   readonly counters: HistoryCounters = {
     writtenBytes: 0,
@@ -31,7 +31,6 @@ export class MemoryHistoryStore implements HistoryStore {
   }
   readonly ids = new Set<string>()
 
-  /** `limits.historyBytes` is read whenever it is needed: it may change. */
   constructor(limits: Limits) {
     this.limits = limits
   }

@@ -1,5 +1,7 @@
-import { spawn } from 'node:child_process'
+import { type ChildProcessByStdio, spawn } from 'node:child_process'
+import { readdirSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
+import type { Readable } from 'node:stream'
 import { pathToFileURL } from 'node:url'
 import { expect, onTestFinished, test } from 'vitest'
 import { VSPC_BIN } from '../support/cli.ts'
@@ -38,15 +40,30 @@ const turn = () => {
 turn()
 `
 
-/** Runs it until it has shown enough, then kills it. @returns what each port was told it may show. */
-async function killed(dir: string): Promise<Map<string, number>> {
+/** Appends to a port whose folder cannot be made, and closes. */
+const CLOSING_CHILD = `
+const { openHistoryStore } = await import(process.argv[1])
+const { limitsWith } = await import(process.argv[2])
+const store = await openHistoryStore({ dir: process.argv[3], limits: limitsWith(), onProblem: () => {} })
+const owner = { describe: () => ({ vmKey: 'vm' }), historyVisible: () => {}, historyDrained: () => {} }
+store.open('vm', owner).append(new Uint8Array(10))
+console.log('closed', await store.close(500))
+`
+
+function start(script: string, dir: string): ChildProcessByStdio<null, Readable, null> {
   const parts = ['history/index.js', 'base/index.js'].map((path) => pathToFileURL(join(DIST, path)).href)
-  const child = spawn(process.execPath, ['--input-type=module', '-e', CHILD, ...parts, dir], {
+  const child = spawn(process.execPath, ['--input-type=module', '-e', script, ...parts, dir], {
     stdio: ['ignore', 'pipe', 'inherit'],
   })
   onTestFinished(() => {
     child.kill('SIGKILL')
   })
+  return child
+}
+
+/** Runs it until it has shown enough, then kills it. @returns what each port was told it may show. */
+async function killed(dir: string): Promise<Map<string, number>> {
+  const child = start(CHILD, dir)
   let output = ''
   await new Promise<void>((resolve, reject) => {
     child.on('error', reject)
@@ -83,3 +100,16 @@ test('after kill -9 nothing that was shown is missing, and offsets go on exactly
     expect(await store.close(5000)).toBe(true)
   }
 }, 60_000)
+
+test('a process that stops on a disk that fails waits as long as it was told to, and lets go of the lock', async () => {
+  const dir = temporaryFolder()
+  await (await realStore(dir)).close(0)
+  writeFileSync(join(dir, 'ports', 'vm'), 'in the way')
+  const child = start(CLOSING_CHILD, dir)
+  let output = ''
+  child.stdout.on('data', (chunk: Buffer) => {
+    output += chunk.toString('latin1')
+  })
+  const code = await new Promise((resolve) => child.on('close', resolve))
+  expect([output, code, readdirSync(dir)]).toEqual(['closed false\n', 0, ['ports']])
+})
