@@ -32,14 +32,14 @@ export const FULL: Sizes = {
 }
 
 export const QUICK: Sizes = {
-  handshakes: 3_000,
+  handshakes: 2_000,
   held: 19_500,
-  streamBytes: 300_000_000,
-  consoleBytes: 300_000_000,
-  roundTrips: 5_000,
-  vmotions: 5_000,
+  streamBytes: 200_000_000,
+  consoleBytes: 200_000_000,
+  roundTrips: 3_000,
+  vmotions: 4_000,
   stuckBytes: 200_000_000,
-  lossSeconds: 8,
+  lossSeconds: 5,
 }
 
 export interface Bench {
