@@ -44,4 +44,4 @@ export type {
   ServerEvent,
   WriterPolicy,
 } from './vspc/index.ts'
-export { type Console, type History, type Port, type PortTable, Server, type ServerOptions } from './vspc/index.ts'
+export { type Console, type Port, type PortTable, Server, type ServerOptions } from './vspc/index.ts'

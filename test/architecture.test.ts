@@ -14,11 +14,11 @@ const ARROWS = {
   capture: ['base', 'telnet'],
   history: ['base'],
   relay: ['base', 'transport'],
-  vspc: ['base', 'telnet', 'vmotion', 'transport'],
+  vspc: ['base', 'telnet', 'vmotion', 'transport', 'history'],
   vsphere: ['base', 'transport', 'vmotion'],
   guestinfo: ['base', 'vsphere'],
   sim: ['base', 'transport'],
-  app: ['base', 'telnet', 'vmotion', 'transport', 'capture', 'relay', 'vspc', 'vsphere', 'guestinfo', 'sim'],
+  app: ['base', 'telnet', 'vmotion', 'transport', 'capture', 'history', 'relay', 'vspc', 'vsphere', 'guestinfo', 'sim'],
   cli: ['base', 'transport', 'capture', 'sim', 'app'],
   // src/index.ts itself.
   '.': ['base', 'telnet', 'vmotion', 'transport', 'capture', 'relay', 'vspc', 'vsphere', 'guestinfo', 'sim', 'app'],

@@ -13,7 +13,7 @@ import {
   type TlsParameters,
 } from '../transport/index.ts'
 import { type ConfigProblem, formatPath, type SettingPath, type SettingsSource } from './config-problems.ts'
-import type { LogLevel, Settings, WriterPolicy } from './config-schema.ts'
+import type { HistoryKind, LogLevel, Settings, WriterPolicy } from './config-schema.ts'
 import { checkShape, type PartialSettings } from './config-shape.ts'
 import { type HttpAddress, parseHttpAddress } from './http-address.ts'
 
@@ -25,6 +25,7 @@ export interface ConfigLayer {
   readonly dial: readonly Endpoint[] | undefined
   readonly http: HttpAddress | null | undefined
   readonly dataDir: string | undefined
+  readonly history: HistoryKind | undefined
   readonly capture: string | undefined
   readonly captureRedact: boolean | undefined
   readonly serviceUris: readonly string[] | undefined
@@ -56,6 +57,7 @@ class LayerReader {
       dial: this.#endpoints('dial', settings.dial),
       http: http === undefined ? undefined : this.#attempt(['http'], () => parseHttpAddress(http)),
       dataDir: this.#directory('dataDir', settings.dataDir),
+      history: settings.history,
       capture: this.#directory('capture', settings.capture),
       captureRedact: settings.captureRedact,
       serviceUris: this.#serviceUris(settings.serviceUris),

@@ -8,6 +8,9 @@ import { LIMITS, type LimitName } from '../base/index.ts'
 export const WRITER_POLICIES = ['shared', 'single'] as const
 export type WriterPolicy = (typeof WRITER_POLICIES)[number]
 
+export const HISTORY_KINDS = ['disk', 'memory', 'off'] as const
+export type HistoryKind = (typeof HISTORY_KINDS)[number]
+
 export const LOG_LEVELS = ['trace', 'debug', 'info', 'warn', 'error', 'silent'] as const
 export type LogLevel = (typeof LOG_LEVELS)[number]
 
@@ -72,6 +75,14 @@ export const SettingsSchema = Type.Object(
       description: 'Directory for what is kept. Default: $XDG_STATE_HOME/vspc, or ~/.local/state/vspc.',
       accepts: 'the path of a directory',
     }),
+    history: Type.Optional(
+      Type.Enum([...HISTORY_KINDS], {
+        default: 'disk',
+        description:
+          'Where the output of VMs is kept: on disk below dataDir, in memory (the end of it, until the server stops), ' +
+          'or not at all but for what attached consoles have yet to read.',
+      }),
+    ),
     capture: optionalText({
       description:
         'Directory in which every VM connection is recorded (see vspc replay). Default: nothing is recorded.',

@@ -12,7 +12,14 @@ import {
 import { readConfigFile } from './config-file.ts'
 import { type ConfigLayer, readLayer } from './config-layer.ts'
 import { ConfigError, type ConfigProblem, type SettingPath, type SettingsSource } from './config-problems.ts'
-import { DEFAULT_HTTP, DEFAULT_LISTEN, type LogLevel, type Settings, type WriterPolicy } from './config-schema.ts'
+import {
+  DEFAULT_HTTP,
+  DEFAULT_LISTEN,
+  type HistoryKind,
+  type LogLevel,
+  type Settings,
+  type WriterPolicy,
+} from './config-schema.ts'
 import { type HttpAddress, parseHttpAddress } from './http-address.ts'
 
 /** Everything that is configured, checked and in its final form. */
@@ -26,6 +33,7 @@ export interface Config {
   readonly http: HttpAddress | null
   /** Absolute, as are `capture` and the files named in endpoints. */
   readonly dataDir: string
+  readonly history: HistoryKind
   readonly capture: string | null
   readonly captureRedact: boolean
   readonly serviceUris: readonly string[]
@@ -64,6 +72,7 @@ export function loadConfig(inputs: ConfigInputs): Config {
     dial: firstOf(layers, 'dial') ?? [],
     http: http === undefined ? parseHttpAddress(DEFAULT_HTTP) : http,
     dataDir: firstOf(layers, 'dataDir') ?? defaultDataDir(inputs.env),
+    history: firstOf(layers, 'history') ?? 'disk',
     capture: firstOf(layers, 'capture') ?? null,
     captureRedact: firstOf(layers, 'captureRedact') ?? false,
     serviceUris: firstOf(layers, 'serviceUris') ?? [],
@@ -90,6 +99,7 @@ export function effectiveSettings(config: Config): Settings {
     dial: config.dial.map(formatEndpoint),
     http: config.http === null ? 'off' : formatHostPort(config.http.host, config.http.tcpPort),
     dataDir: config.dataDir,
+    history: config.history,
     ...(config.capture === null ? {} : { capture: config.capture }),
     captureRedact: config.captureRedact,
     serviceUris: [...config.serviceUris],

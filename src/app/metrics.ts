@@ -1,6 +1,7 @@
 /** Metrics for Prometheus. Everything is read when it is asked for; nothing is counted twice, nothing per VM. */
 import { type EventLoopUtilization, monitorEventLoopDelay, performance } from 'node:perf_hooks'
 import { Counter, Gauge, Histogram, Registry } from 'prom-client'
+import type { HistoryCounters, HistoryGauges, HistoryStore } from '../history/index.ts'
 import type { ConsoleMode, Counters, Port, Server } from '../vspc/index.ts'
 
 type CounterSpec = readonly [name: string, help: string, labels?: Readonly<Record<string, string>>]
@@ -38,6 +39,25 @@ const COUNTERS: { readonly [name in keyof Counters]: CounterSpec } = {
   consolesAttached: ['vspc_consoles_attached_total', 'Consoles attached.'],
   consolesRefused: ['vspc_consoles_refused_total', 'Consoles refused: busy, or maxConsolesPerPort.'],
   internalErrors: ['vspc_internal_errors_total', 'Faults of this program. Please report them.'],
+}
+
+const HISTORY_COUNTERS: { readonly [name in keyof HistoryCounters]: CounterSpec } = {
+  writtenBytes: ['vspc_history_written_bytes_total', 'Output of VMs written to history on disk.'],
+  writes: ['vspc_history_writes_total', 'Write operations on history files.'],
+  diskErrors: ['vspc_history_disk_errors_total', 'Operations on the data directory that failed, other than reads.'],
+  droppedBytes: ['vspc_history_dropped_bytes_total', 'Output that never got to the disk: gaps in history.'],
+  undurableBytes: ['vspc_history_undurable_bytes_total', 'Output shown before it was safe, because the disk was late.'],
+  loads: ['vspc_history_loads_total', 'Pieces of history that readers asked for beyond what they found in memory.'],
+  loadedBytes: ['vspc_history_loaded_bytes_total', 'Bytes given to them.'],
+  loadErrors: ['vspc_history_load_errors_total', 'Reads of history files that failed.'],
+  filesOpened: ['vspc_history_files_opened_total', 'History files opened.'],
+}
+
+const HISTORY_GAUGES: { readonly [name in keyof HistoryGauges]: readonly [name: string, help: string] } = {
+  pendingBytes: ['vspc_history_pending_bytes', 'Memory of output not yet on disk.'],
+  tailBytes: ['vspc_history_tail_bytes', 'Memory of output kept for consoles.'],
+  openFiles: ['vspc_history_open_files', 'History files open now.'],
+  troubledPorts: ['vspc_history_troubled_ports', 'Ports whose writes fail or take too long.'],
 }
 
 /** From 0.1 ms to the 5 s after which ESX gives up waiting by default. */
@@ -85,6 +105,7 @@ export class Metrics {
         server.counters,
       )
     }
+    this.#addHistories(server.histories)
     this.#addPorts(server)
     this.#addGauge('vspc_vm_connections', 'VM connections open now.', () => server.connections)
     this.#addGauge('vspc_vmotions_open', 'vMotions begun and not ended.', () => server.cookies.size)
@@ -107,6 +128,25 @@ export class Metrics {
         for (const source of sources) this.inc({ ...COUNTERS[source][2] }, counters[source])
       },
     })
+  }
+
+  #addHistories(histories: HistoryStore): void {
+    for (const source of Object.keys(HISTORY_COUNTERS) as (keyof HistoryCounters)[]) {
+      const [name, help] = HISTORY_COUNTERS[source]
+      new Counter({
+        name,
+        help,
+        registers: [this.registry],
+        collect() {
+          this.reset()
+          this.inc(histories.counters[source])
+        },
+      })
+    }
+    for (const source of Object.keys(HISTORY_GAUGES) as (keyof HistoryGauges)[]) {
+      const [name, help] = HISTORY_GAUGES[source]
+      this.#addGauge(name, help, () => histories.gauges[source])
+    }
   }
 
   #addGauge(name: string, help: string, read: () => number): void {

@@ -3,15 +3,17 @@ import { Readable } from 'node:stream'
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
 import { Type } from 'typebox'
 import { VspcError } from '../base/index.ts'
-import { canonicalUuid, type History, type Port, type Server } from '../vspc/index.ts'
+import type { History, Load, LoadResult } from '../history/index.ts'
+import { canonicalUuid, type Port, type Server } from '../vspc/index.ts'
 import { PROBLEM_ANSWER } from './openapi.ts'
 import { LogQuery, PortParams } from './schemas.ts'
 
 /** Read from history at a time. */
-const PIECE_BYTES = 65_536
+const PIECE_BYTES = 262_144
 /**
- * Up to this much is taken out of history at the start, so that what the VM prints meanwhile cannot push it out under
- * a slow reader. Views, not copies. A longer answer is read as it goes, and broken off if history overtakes it.
+ * Up to this much of what is in memory is taken out of history at the start, so that what the VM prints meanwhile cannot
+ * push it out under a slow reader. Views, not copies. What follows is read as it goes, and the answer broken off if
+ * history overtakes it.
  */
 const TAKEN_AT_ONCE = 4 << 20
 
@@ -23,51 +25,80 @@ interface Range {
 /** What of [start, end) history holds; `start` negative = from the end. Never fails: an empty range is an answer. */
 function rangeOf(history: History, query: LogQuery): Range {
   const held = history.start
-  const { next } = history
+  const { visible: next } = history
   const wanted = query.start === undefined ? held : query.start < 0 ? next + query.start : query.start
   const start = Math.min(Math.max(wanted, held), next)
   const end = Math.min(query.end ?? next, query.limit === undefined ? next : start + query.limit, next)
   return { start, next: Math.max(start, end) }
 }
 
-/** The bytes of a range. Destroyed when history no longer holds what comes next: a short body shows as broken. */
+/**
+ * The bytes of a range, without those that history has lost. Destroyed when they cannot be read, or history no longer
+ * holds what comes next: an answer that is cut short shows as broken.
+ */
 class HistoryBody extends Readable {
   readonly #history: History
   readonly #end: number
   #at: number
-  #taken: Uint8Array[] | null = null
+  /** From the last to the first. */
+  readonly #taken: Uint8Array[] = []
+  #load: Load | null = null
 
   constructor(history: History, { start, next }: Range) {
     super({ highWaterMark: PIECE_BYTES })
     this.#history = history
     this.#at = start
     this.#end = next
-    if (next - start > TAKEN_AT_ONCE) return
-    const taken: Uint8Array[] = []
-    for (let piece = this.#next(); piece !== null; piece = this.#next()) taken.push(piece)
-    this.#taken = taken.reverse()
+    while (this.#at - start < TAKEN_AT_ONCE) {
+      const piece = this.#inMemory()
+      if (piece === null) break
+      this.#taken.push(piece)
+    }
+    this.#taken.reverse()
   }
 
   override _read(): void {
-    const piece = this.#taken === null ? this.#next() : (this.#taken.pop() ?? null)
+    const piece = this.#taken.pop() ?? this.#inMemory()
     if (piece !== null) this.push(piece)
-    else if (this.#at === this.#end) this.push(null)
-    else this.destroy(new VspcError('VSPC_CONSOLE_STALLED', 'the log was read more slowly than the VM prints'))
+    else if (this.#at >= this.#end) this.push(null)
+    else this.#load = this.#history.load(this.#at, this.#wanted, this.#loaded)
   }
 
-  #next(): Uint8Array | null {
-    if (this.#at === this.#end) return null
-    const piece = this.#history.read(this.#at, Math.min(PIECE_BYTES, this.#end - this.#at))
-    if (piece === null) return null
-    this.#at += piece.length
+  override _destroy(error: Error | null, done: (error: Error | null) => void): void {
+    this.#load?.cancel()
+    done(error)
+  }
+
+  get #wanted(): number {
+    return Math.min(PIECE_BYTES, this.#end - this.#at)
+  }
+
+  #inMemory(): Uint8Array | null {
+    if (this.#at >= this.#end) return null
+    const piece = this.#history.read(this.#at, this.#wanted)
+    if (piece !== null) this.#at += piece.length
     return piece
+  }
+
+  readonly #loaded = (result: LoadResult): void => {
+    this.#load = null
+    if (result.kind === 'bytes') {
+      this.#at += result.bytes.length
+      this.push(result.bytes)
+    } else if (result.kind === 'failed') {
+      this.destroy(result.error)
+    } else if (this.#at < this.#history.start) {
+      this.destroy(new VspcError('VSPC_CONSOLE_STALLED', 'the log was read more slowly than the VM prints'))
+    } else {
+      this.#at = result.kind === 'gap' ? result.to : this.#end
+      this._read()
+    }
   }
 }
 
 function sendLog(request: FastifyRequest, reply: FastifyReply, port: Port, query: LogQuery): FastifyReply {
   const range = rangeOf(port.history, query)
   reply.type('application/octet-stream').headers({
-    'content-length': range.next - range.start,
     'x-vspc-start': range.start,
     'x-vspc-next': range.next,
     'x-vspc-epoch': port.epoch,
@@ -95,7 +126,7 @@ const offsetHeader = (description: string) => ({ type: 'integer', description })
 
 const LOG_ANSWER = {
   200: {
-    description: 'Raw bytes, as the VM sent them.',
+    description: 'Raw bytes, as the VM sent them; what history lost to a disk that was full or too slow is left out.',
     headers: {
       'X-Vspc-Start': offsetHeader('Offset of the first byte; later than asked for where history begins later.'),
       'X-Vspc-Next': offsetHeader('Offset after the last byte of this body.'),

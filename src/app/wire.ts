@@ -1,8 +1,9 @@
 /** The composition root: makes every part from the configuration, and starts and stops them in order. */
 import { randomBytes, randomFillSync } from 'node:crypto'
 import { readFileSync } from 'node:fs'
-import { errorMessage, systemClock } from '../base/index.ts'
+import { errorMessage, type Limits, systemClock, VspcError } from '../base/index.ts'
 import { type CaptureRecorder, openRecorder } from '../capture/index.ts'
+import { type HistoryProblem, type HistoryStore, MemoryHistoryStore, openHistoryStore } from '../history/index.ts'
 import { formatEndpoint, formatHostPort } from '../transport/index.ts'
 import { Server } from '../vspc/index.ts'
 import type { Config } from './config.ts'
@@ -102,12 +103,13 @@ export class RunningApp {
   }
 
   async #stop(): Promise<void> {
-    const { server, metrics, recorder, log } = this.#parts
+    const { server, histories, metrics, recorder, log } = this.#parts
     this.#readiness = 'stopping'
     const steps = [
       () => server.stop(),
       () => this.#http?.stop(),
       () => recorder?.close(server.limits.drainMs),
+      () => closeHistories(histories, server.limits, log),
       () => metrics.close(),
     ]
     for (const step of steps) {
@@ -123,7 +125,8 @@ export class RunningApp {
 
 /**
  * Starts everything: VM listeners first, then HTTP. A failure closes what was open.
- * @throws VspcError VSPC_TRANSPORT_LISTEN, VSPC_TLS_FILES, VSPC_CAPTURE_WRITE, VSPC_HTTP_UNSAFE_BIND.
+ * @throws VspcError VSPC_TRANSPORT_LISTEN, VSPC_TLS_FILES, VSPC_CAPTURE_WRITE, VSPC_HTTP_UNSAFE_BIND,
+ * VSPC_HISTORY_OPEN, VSPC_HISTORY_LOCKED.
  */
 export function start(config: Config, options: StartOptions = {}): Promise<RunningApp> {
   return RunningApp.start(config, options)
@@ -131,6 +134,7 @@ export function start(config: Config, options: StartOptions = {}): Promise<Runni
 
 interface Parts {
   readonly server: Server
+  readonly histories: HistoryStore
   readonly metrics: Metrics
   readonly recorder: CaptureRecorder | null
   readonly log: AppLogger
@@ -140,7 +144,8 @@ async function makeParts(config: Config, options: StartOptions): Promise<Parts> 
   // A configuration may come from elsewhere than from `loadConfig`: this one rule is not left to it alone.
   if (config.http !== null) parseHttpAddress(formatHostPort(config.http.host, config.http.tcpPort))
   const log = options.log ?? createLogger(config.logLevel, 'json')
-  const recorder = config.capture === null ? null : await openCaptures(config, config.capture, log)
+  const histories = await openHistories(config, log)
+  const recorder = config.capture === null ? null : await openCaptures(config, config.capture, log, histories)
   const metrics = new Metrics(productVersion())
   const server = new Server({
     listen: config.listen,
@@ -153,23 +158,64 @@ async function makeParts(config: Config, options: StartOptions): Promise<Parts> 
     log,
     random: pooledRandom(),
     observeGoahead: (ms) => metrics.observeGoahead(ms),
+    histories,
     ...(recorder === null ? {} : { tap: recorder }),
   })
   metrics.watch(server)
-  return { server, metrics, recorder, log }
+  return { server, histories, metrics, recorder, log }
 }
 
-function openCaptures(config: Config, dir: string, log: AppLogger): Promise<CaptureRecorder> {
+/** Of the disk, not of the configuration: a server that comes back to serve VMs must not be kept from it by them. */
+const DISK_FAULTS = ['ENOSPC', 'EDQUOT', 'EIO', 'EROFS']
+
+async function openHistories({ history, dataDir, limits }: Config, log: AppLogger): Promise<HistoryStore> {
+  if (history !== 'disk') return new MemoryHistoryStore(limits, history === 'memory' ? 'all' : 'followed')
+  try {
+    return await openHistoryStore({ dir: dataDir, limits, onProblem: (problem) => logProblem(problem, log) })
+  } catch (error) {
+    if (!(error instanceof VspcError) || error.code !== 'VSPC_HISTORY_OPEN') throw error
+    const { code } = error.cause as NodeJS.ErrnoException
+    if (!DISK_FAULTS.includes(code ?? '')) {
+      const hint = 'name another one with --data-dir, or do without: --history memory'
+      throw new VspcError(error.code, `${error.message}; ${hint}`, { cause: error.cause })
+    }
+    log.error({ code: error.code, reason: error.message }, 'history is kept in memory only, until the next start')
+    return new MemoryHistoryStore(limits)
+  }
+}
+
+function logProblem({ kind, state, code, path, message }: HistoryProblem, log: AppLogger): void {
+  if (state === 'ended') log.info({ problem: kind, code, path }, 'history: that is over')
+  else log[kind === 'late' ? 'warn' : 'error']({ problem: kind, code, path }, message)
+}
+
+async function closeHistories(histories: HistoryStore, limits: Limits, log: AppLogger): Promise<void> {
+  const before = histories.gauges.pendingBytes
+  if (await histories.close(limits.drainMs)) return
+  log.error({ bytes: before }, 'history: the disk did not take everything in time ("drainMs"); the rest is lost')
+}
+
+async function openCaptures(
+  config: Config,
+  dir: string,
+  log: AppLogger,
+  histories: HistoryStore,
+): Promise<CaptureRecorder> {
   const { captureFileBytes, captureFiles, capturePendingBytes } = config.limits
-  return openRecorder({
-    dir,
-    source: `vspc ${productVersion()}`,
-    redact: config.captureRedact,
-    maxFileBytes: captureFileBytes,
-    maxFiles: captureFiles,
-    maxPendingBytes: capturePendingBytes,
-    onError: (error) => log.error({ code: error.code, reason: error.message }, 'recording failed; it is tried again'),
-  })
+  try {
+    return await openRecorder({
+      dir,
+      source: `vspc ${productVersion()}`,
+      redact: config.captureRedact,
+      maxFileBytes: captureFileBytes,
+      maxFiles: captureFiles,
+      maxPendingBytes: capturePendingBytes,
+      onError: (error) => log.error({ code: error.code, reason: error.message }, 'recording failed; it is tried again'),
+    })
+  } catch (error) {
+    await closeHistories(histories, config.limits, log)
+    throw error
+  }
 }
 
 const POOL_BYTES = 4_096

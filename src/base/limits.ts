@@ -81,6 +81,12 @@ export const LIMITS = {
     max: 31_536_000_000,
     why: 'an offline port stays listed for a day (as vSPC.py does), then goes with its history in memory',
   },
+  historyRetentionMs: {
+    default: 2_592_000_000,
+    min: 0,
+    max: 31_536_000_000,
+    why: 'the same for a port with history on disk: after 30 days without output or connection it goes, its files too',
+  },
   takeoverGraceMs: {
     default: 1_000,
     min: 0,
@@ -186,7 +192,7 @@ export const LIMITS = {
     default: 1 << 20,
     min: 0,
     max: 1 << 30,
-    why: 'output kept in memory per port; grows with use, an idle port costs nothing',
+    why: 'output kept in memory per port if history is not on disk; grows with use, an idle port costs nothing',
   },
   historyVisibleMs: {
     default: 50,

@@ -81,7 +81,7 @@ async function demo(flags: DemoFlags): Promise<void> {
 async function startServer(): Promise<RunningApp> {
   const log = createLogger('warn', process.stderr.isTTY ? 'text' : 'json')
   const config = (http: string) =>
-    loadConfig({ env: {}, flags: { listen: ['tcp://127.0.0.1:0'], http, logLevel: 'warn' } })
+    loadConfig({ env: {}, flags: { listen: ['tcp://127.0.0.1:0'], http, history: 'memory', logLevel: 'warn' } })
   try {
     return await start(config('127.0.0.1:13371'), { log })
   } catch (error) {

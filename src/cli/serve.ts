@@ -19,6 +19,7 @@ interface ServeFlags {
   dial?: string[]
   http?: string
   dataDir?: string
+  history?: string
   config?: string
   capture?: string
   redact?: true
@@ -63,6 +64,12 @@ export function registerServe(program: Command): void {
     )
     .option('--http <host:port>', 'where API, WebSockets and page are served, or off (default 127.0.0.1:13371)')
     .option('--data-dir <dir>', 'directory for what is kept (default $XDG_STATE_HOME/vspc)')
+    .addOption(
+      new Option(
+        '--history <where>',
+        'where the output of VMs is kept: disk (default, in the data dir), memory or off',
+      ),
+    )
     .option('--config <file>', 'configuration file, YAML (env VSPC_CONFIG); flags override it')
     .option('--capture <dir>', 'record every VM connection into files there')
     .option('--redact', 'leave vMotion secrets out of recordings')

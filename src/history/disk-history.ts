@@ -233,7 +233,8 @@ export class DiskHistory implements History {
     if (this.removed) return this.hasFolder && !this.choresDeferred ? 'remove' : null
     if (this.movingTo !== null && (!this.hasFolder || this.movingTo === this.dirName)) this.moved(this.movingTo)
     if (this.movingTo !== null && !this.choresDeferred) return 'move'
-    if (this.#metaDirty && !this.choresDeferred && this.#first >= 0 && this.#written > this.#first) return 'describe'
+    // Before its first byte: its offsets mean nothing without the epoch.
+    if (this.#metaDirty && !this.choresDeferred && this.#open && this.hasFolder) return 'describe'
     const from = this.pendingStart
     if (from === null) return null
     if (!this.hasFolder) return 'make-folder'

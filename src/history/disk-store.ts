@@ -29,6 +29,7 @@ export interface DiskStoreParts {
 
 /** All histories of a data directory, and what they share. */
 export class DiskStore implements HistoryStore {
+  readonly persistent = true
   limits: Limits
   readonly clock: Clock
   readonly fs: HistoryFs

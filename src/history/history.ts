@@ -11,6 +11,8 @@ export interface PortMeta {
   /** What the port's id is made of, without the label. */
   readonly vmKey: string
   readonly label: string | null
+  /** Names this counting of offsets: another one for a port that was removed and came again. Null = unknown. */
+  readonly epoch: string | null
   /** For display only; empty while unknown. */
   readonly name: string
   readonly vcUuid: string | null
@@ -132,6 +134,8 @@ export interface HistoryProblem {
 
 /** The histories of all ports of a server. */
 export interface HistoryStore {
+  /** What is kept outlives the process. */
+  readonly persistent: boolean
   /** Read whenever they are needed: may be replaced. */
   limits: Limits
   readonly counters: HistoryCounters

@@ -1,4 +1,4 @@
-/** Histories that end with the process: what a server without a data directory has. */
+/** Histories that end with the process. */
 import { type Limits, VspcError } from '../base/index.ts'
 import { Backlog, BacklogTotals } from './backlog.ts'
 import type {
@@ -14,8 +14,13 @@ import type {
 
 const NO_PORTS: readonly StoredPort[] = []
 
-/** Keeps the last `historyBytes` of each port. What is appended is visible at once. */
+/**
+ * What is appended is visible at once. Keeps the last `historyBytes` of each port; or, `keep` being "followed", the last
+ * `historyTailBytes` of those that somebody follows, and nothing of the others.
+ */
 export class MemoryHistoryStore implements HistoryStore {
+  readonly persistent = false
+  readonly keep: 'all' | 'followed'
   limits: Limits
   readonly totals = new BacklogTotals()
   readonly counters: HistoryCounters = {
@@ -31,8 +36,9 @@ export class MemoryHistoryStore implements HistoryStore {
   }
   readonly ids = new Set<string>()
 
-  constructor(limits: Limits) {
+  constructor(limits: Limits, keep: 'all' | 'followed' = 'all') {
     this.limits = limits
+    this.keep = keep
   }
 
   get gauges(): HistoryGauges {
@@ -58,7 +64,7 @@ export class MemoryHistoryStore implements HistoryStore {
 }
 
 /**
- * The last `historyBytes` of a port. Costs nothing while empty, and about what it holds otherwise; `start` moves on by
+ * The end of what a port has said. Costs nothing while empty, and about what it holds otherwise; `start` moves on by
  * whole pieces, so up to one piece more may be held.
  */
 class MemoryHistory implements History {
@@ -68,6 +74,7 @@ class MemoryHistory implements History {
   #backlog: Backlog | null = null
   #next = 0
   #removed = false
+  #followed = false
 
   constructor(store: MemoryHistoryStore, id: string, owner: HistoryOwner) {
     this.#store = store
@@ -89,13 +96,18 @@ class MemoryHistory implements History {
 
   append(bytes: Uint8Array): boolean {
     if (bytes.length === 0 || this.#removed) return true
+    const { keep, limits } = this.#store
+    if (keep === 'followed' && !this.#followed) {
+      this.#next += bytes.length
+      return true
+    }
     this.#backlog ??= new Backlog(this.#store.totals)
     const backlog = this.#backlog
     backlog.append(bytes, this.#next)
     this.#next += bytes.length
     backlog.settle(this.#next)
     this.#owner.historyVisible()
-    backlog.evict(this.#store.limits.historyBytes)
+    backlog.evict(keep === 'all' ? limits.historyBytes : limits.historyTailBytes)
     return true
   }
 
@@ -123,7 +135,12 @@ class MemoryHistory implements History {
     return bytes === null ? { kind: 'gap', to: this.start } : { kind: 'bytes', bytes }
   }
 
-  keepTail(): void {}
+  keepTail(on: boolean): void {
+    this.#followed = on
+    if (on || this.#store.keep === 'all') return
+    this.#backlog?.clear()
+    this.#backlog = null
+  }
 
   metaChanged(): void {}
 

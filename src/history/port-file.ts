@@ -24,8 +24,8 @@ export function parseSegmentName(name: string): number | null {
 }
 
 export function formatPortFile(id: string, meta: PortMeta): string {
-  const { vmKey, label, name, vcUuid, biosUuid, serviceURI, direction } = meta
-  const file = { 'vspc-port': 1, id, vmKey, label, name, vcUuid, biosUuid, serviceURI, direction }
+  const { vmKey, label, epoch, name, vcUuid, biosUuid, serviceURI, direction } = meta
+  const file = { 'vspc-port': 1, id, vmKey, label, epoch, name, vcUuid, biosUuid, serviceURI, direction }
   return `${JSON.stringify(file, null, 1)}\n`
 }
 
@@ -53,6 +53,7 @@ export function parsePortFile(text: string): { id: string; meta: PortMeta } | nu
     meta: {
       vmKey,
       label: string('label'),
+      epoch: string('epoch'),
       name: string('name') ?? '',
       vcUuid: string('vcUuid'),
       biosUuid: string('biosUuid'),
@@ -68,6 +69,7 @@ export function metaOfId(id: string): PortMeta {
   return {
     vmKey: uuid ?? id,
     label: label ?? null,
+    epoch: null,
     name: '',
     vcUuid: null,
     biosUuid: null,

@@ -1,4 +1,5 @@
 import { errorMessage, VspcError } from '../base/index.ts'
+import type { Load, LoadResult } from '../history/index.ts'
 import type { Port } from './port.ts'
 import type { ConsoleClient, ConsoleInfo, ConsoleMode, ConsoleRequest } from './types.ts'
 
@@ -8,9 +9,9 @@ const CATCH_UP_BYTES = 65_536
 /**
  * A reader or writer attached to a port.
  *
- * It has no queue of its own: it is a cursor into the port's history. While its transport keeps up, live output goes
- * straight through; when it does not, the cursor stays behind and history feeds it as it drains. So a slow console
- * costs the memory of its transport's buffer, and hurts nobody else.
+ * It has no queue of its own: it is a cursor into the port's history. While its transport keeps up, it is fed from
+ * memory as soon as output may be shown; when it does not, the cursor stays behind, and what is no longer in memory is
+ * read from disk as it drains. So a slow console costs the memory of its transport's buffer, and hurts nobody else.
  */
 export class Console {
   readonly id: number
@@ -21,6 +22,8 @@ export class Console {
   readonly #client: ConsoleClient
   #cursor: number
   #blocked = false
+  /** What comes next is being read. */
+  #load: Load | null = null
   #inputPaused = false
   #detached = false
 
@@ -56,36 +59,51 @@ export class Console {
     return { id: this.id, who: this.who, mode: this.mode, attachedAt: new Date(this.attachedAt).toISOString() }
   }
 
-  /** Live output that begins at `start`. Called by the port for every chunk. */
-  live(bytes: Uint8Array, start: number): void {
-    if (this.#blocked || this.#cursor !== start) return
-    this.#cursor = start + bytes.length
-    this.#output(bytes)
-  }
-
   /** The transport has room again. */
   drained(): void {
+    if (this.#detached) return
     this.#blocked = false
     this.catchUp()
   }
 
-  /** Feeds from history until the transport is full or the live end is reached. */
+  /** Feeds from history until the transport is full, the live end is reached, or the disk has to be asked. */
   catchUp(): void {
     const history = this.#port.history
-    while (!this.#blocked && !this.#detached && this.#cursor < history.next) {
-      const start = history.start
-      if (this.#cursor < start) {
-        const bytes = start - this.#cursor
-        this.#cursor = start
-        this.#port.core.counters.consoleGapBytes += bytes
-        this.notify({ type: 'gap', bytes, offset: start })
+    while (!this.#blocked && this.#load === null && this.#cursor < history.visible) {
+      if (this.#cursor < history.start) {
+        this.#skip(history.start)
         continue
       }
       const piece = history.read(this.#cursor, CATCH_UP_BYTES)
-      if (piece === null) return
+      if (piece === null) {
+        this.#load = history.load(this.#cursor, CATCH_UP_BYTES, this.#loaded)
+        return
+      }
       this.#cursor += piece.length
       this.#output(piece)
     }
+  }
+
+  readonly #loaded = (result: LoadResult): void => {
+    this.#load = null
+    if (result.kind === 'bytes') {
+      this.#cursor += result.bytes.length
+      this.#output(result.bytes)
+    } else if (result.kind === 'gap') {
+      this.#skip(result.to)
+    } else if (result.kind === 'failed') {
+      this.notify({ type: 'error', code: result.error.code, message: result.error.message })
+      this.#skip(result.to)
+    }
+    this.catchUp()
+  }
+
+  /** Nothing is held before `to`. */
+  #skip(to: number): void {
+    const bytes = to - this.#cursor
+    this.#cursor = to
+    this.#port.core.counters.consoleGapBytes += bytes
+    this.notify({ type: 'gap', bytes, offset: to })
   }
 
   #output(bytes: Uint8Array): void {
@@ -168,6 +186,7 @@ export class Console {
     this.#detached = true
     // The port may be in the middle of delivering to all: this one gets nothing more.
     this.#blocked = true
+    this.#load?.cancel()
     this.#port.removeConsole(this)
   }
 

@@ -1,4 +1,5 @@
 import type { Clock, Limits, Logger, Tap } from '../base/index.ts'
+import type { HistoryStore } from '../history/index.ts'
 import type { CookieTable, RandomBytes } from '../vmotion/index.ts'
 import type { WriterPolicy } from './access.ts'
 import type { Port } from './port.ts'
@@ -47,11 +48,13 @@ export interface Core {
   readonly tap: Tap | null
   readonly cookies: CookieTable<Port>
   readonly table: PortTable
+  /** Of all ports. */
+  readonly histories: HistoryStore
   readonly counters: Counters
   /** serviceURI names we answer to; none = any. */
   readonly serviceUris: readonly string[]
   readonly writers: WriterPolicy
-  /** Random, of this run: histories in memory do not outlive it. */
+  /** Random, of this run. */
   readonly epoch: string
   /** True from `stop()` on: no new vMotion is granted. */
   readonly stopping: boolean

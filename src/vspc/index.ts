@@ -1,7 +1,6 @@
 export type { WriterPolicy } from './access.ts'
 export type { Console } from './console.ts'
 export type { Counters } from './core.ts'
-export { type History, MemoryHistory } from './history.ts'
 export { canonicalUuid } from './identity.ts'
 export type { Port } from './port.ts'
 export type { PortTable } from './port-table.ts'

@@ -38,7 +38,8 @@ export class PortConsoles {
       )
     }
     const demoted = this.#grant(options.mode, options.force, this.list)
-    const { start, next } = port.history
+    if (this.list.length === 0) port.history.keepTail(true)
+    const { start, visible: next } = port.history
     const console = new Console(port, client, {
       id: ++lastConsoleId,
       who: options.who,
@@ -81,8 +82,15 @@ export class PortConsoles {
     const port = this.#port
     const { info } = console
     this.list = this.list.filter((other) => other !== console)
+    if (this.list.length === 0) port.history.keepTail(false)
     port.core.emit((at) => ({ type: 'console-detached', at, port: port.info(), console: info }))
     if (info.mode !== 'read') this.#tellWriters(`${info.who} left`, null)
+  }
+
+  /** There may be more to show. */
+  catchUp(): void {
+    const { list } = this
+    for (let i = 0; i < list.length; i++) (list[i] as Console).catchUp()
   }
 
   tell(message: ConsoleMessage): void {

@@ -8,10 +8,14 @@ import type { Port } from './port.ts'
 export function learnIdentity(port: Port, identity: VmIdentity): void {
   if (identity.name !== '' && identity.name !== port.name) {
     port.name = identity.name
+    port.history.metaChanged()
     port.emitPort('port-renamed')
     port.tellConsoles({ type: 'renamed', name: port.displayName, port: port.id })
   }
-  port.biosUuid ??= identity.biosUuid
+  if (port.biosUuid === null && identity.biosUuid !== null) {
+    port.biosUuid = identity.biosUuid
+    port.history.metaChanged()
+  }
   port.locationUuid = identity.locationUuid ?? port.locationUuid
   if (identity.vcUuid === null || identity.vcUuid === port.vcUuid) return
   if (port.vcUuid !== null) {
@@ -22,6 +26,7 @@ export function learnIdentity(port: Port, identity: VmIdentity): void {
     return
   }
   port.vcUuid = identity.vcUuid
+  port.history.metaChanged()
   rekey(port, identity.vcUuid)
 }
 
@@ -47,9 +52,14 @@ function rekey(port: Port, key: string): void {
     session.attached(known)
     return
   }
+  if (!port.history.rename(portId(key, port.label))) {
+    log.warn({ port: previousId, uuid: key }, 'late VM-VC-UUID names a port that has a history; this one keeps its id')
+    return
+  }
   table.remove(port)
   port.vmKey = key
   table.add(port)
+  port.history.metaChanged()
   log.info({ port: port.id, previousId }, 'port named by its UUID, which came late')
   port.core.emit((at) => ({ type: 'port-rekeyed', at, port: port.info(), previousId }))
   port.tellConsoles({ type: 'renamed', name: port.displayName, port: port.id })

@@ -1,3 +1,4 @@
+import type { PortMeta } from '../history/index.ts'
 import type { Port } from './port.ts'
 import type { PortInfo } from './types.ts'
 
@@ -29,4 +30,10 @@ export function portInfo(port: Port): PortInfo {
     line: port.line,
     lastOutputAt: port.lastOutputAt === 0 ? null : new Date(port.lastOutputAt).toISOString(),
   }
+}
+
+/** What is kept of the port beside its history. */
+export function portMeta(port: Port): PortMeta {
+  const { vmKey, label, epoch, name, vcUuid, biosUuid, serviceURI, direction } = port
+  return { vmKey, label, epoch, name, vcUuid, biosUuid, serviceURI, direction }
 }

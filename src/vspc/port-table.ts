@@ -43,9 +43,11 @@ export class PortTable {
     const existing = this.#ports.get(portId(key, label))
     const port = existing ?? this.#create(session, key, label)
     if (port === null) return
-    port.serviceURI = service?.uri?.display ?? port.serviceURI
-    port.direction = service?.direction ?? port.direction
+    const { serviceURI, direction } = port
+    port.serviceURI = service?.uri?.display ?? serviceURI
+    port.direction = service?.direction ?? direction
     if (existing) {
+      if (port.serviceURI !== serviceURI || port.direction !== direction) port.history.metaChanged()
       port.learn(known)
     } else {
       port.name = known.name
@@ -100,6 +102,26 @@ export class PortTable {
       }
       session.attached(parked)
       return parked
+    }
+  }
+
+  /** Adds a port for each history that is there from before, offline until its VM connects. */
+  restore(): void {
+    const { histories, clock, log } = this.#core
+    for (const { id, meta, lastWriteAt } of [...histories.stored()]) {
+      if (portId(meta.vmKey, meta.label) !== id) {
+        log.warn({ port: id }, 'history: the port file names another port; left as it is')
+        continue
+      }
+      const port = new Port(this.#core, meta.vmKey, meta.label, meta.epoch)
+      port.name = meta.name
+      port.vcUuid = meta.vcUuid
+      port.biosUuid = meta.biosUuid
+      port.serviceURI = meta.serviceURI
+      port.direction = meta.direction
+      port.lastOutputAt = lastWriteAt
+      port.offlineSince = clock.now() - Math.max(0, clock.wall() - lastWriteAt)
+      this.add(port)
     }
   }
 

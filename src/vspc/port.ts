@@ -1,22 +1,22 @@
 /**
  * One virtual serial port: which connection it runs on, who is attached, and the bytes in between.
  *
- * Output goes connection -> history -> consoles, at once and without a queue. Input goes consoles -> one bounded queue
+ * Output goes connection -> history -> consoles, which are cursors into it; there is no other queue. Input goes consoles -> one bounded queue
  * -> connection; a vMotion only stops that queue from being pumped, so what was accepted is neither lost nor doubled.
  * Who owns the port is decided by the handover table alone; this file performs what it says.
  *
  * An idle port is one small object: consoles, queues and timers exist only while they are needed.
  */
 import { errorMessage, type Timer, VspcError } from '../base/index.ts'
+import type { History, HistoryOwner, PortMeta } from '../history/index.ts'
 import type { LineSettings } from '../telnet/index.ts'
 import { type Cookie, drawSecret, Handover, type HandoverOwner, type HandoverReport } from '../vmotion/index.ts'
 import type { Console } from './console.ts'
 import type { Core } from './core.ts'
-import { type History, MemoryHistory } from './history.ts'
 import { portId, type VmIdentity } from './identity.ts'
 import { type AttachOptions, PortConsoles } from './port-consoles.ts'
 import { learnIdentity } from './port-identity.ts'
-import { portInfo } from './port-info.ts'
+import { portInfo, portMeta } from './port-info.ts'
 import { InputQueue } from './port-input.ts'
 import { DestinationOutput } from './port-output.ts'
 import { reportHandover } from './port-reports.ts'
@@ -24,10 +24,11 @@ import type { ConsoleClient, ConsoleMessage, ConsoleMode, PortEventType, PortSta
 import type { VmSession } from './vm-session.ts'
 
 const NO_CONSOLES: readonly Console[] = []
+const NO_SESSIONS: readonly VmSession[] = []
 
 let lastSerial = 0
 
-export class Port implements HandoverOwner<VmSession> {
+export class Port implements HandoverOwner<VmSession>, HistoryOwner {
   readonly core: Core
   readonly history: History
   readonly handover: Handover<VmSession>
@@ -39,6 +40,8 @@ export class Port implements HandoverOwner<VmSession> {
   locationUuid: string | null = null
   serviceURI: string | null = null
   direction: 'server' | 'client' | null = null
+  /** Changes when offsets begin anew: when a port was forgotten and came again. */
+  readonly epoch: string
   line: LineSettings | null = null
   bytesToVm = 0
   vmotions = 0
@@ -48,21 +51,24 @@ export class Port implements HandoverOwner<VmSession> {
   offlineSince = 0
   /** The last connection: what `vspc ports` shows while offline. */
   lastSession: VmSession | null = null
-  readonly #serial = ++lastSerial
   #held = false
   #consoles: PortConsoles | null = null
   #input: InputQueue | null = null
   #destinationOutput: DestinationOutput<VmSession> | null = null
+  /** Connections that wait for the disk. */
+  #paused = NO_SESSIONS
   #drainTimer: Timer | null = null
   #orphanTimer: Timer | null = null
   #beganAt = 0
   #goaheadAt = 0
 
-  constructor(core: Core, vmKey: string, label: string | null) {
+  /** @param epoch of the history that is there from before; null = none is. */
+  constructor(core: Core, vmKey: string, label: string | null, epoch: string | null = null) {
     this.core = core
     this.vmKey = vmKey
     this.label = label
-    this.history = new MemoryHistory(core.limits.historyBytes)
+    this.epoch = epoch ?? `${core.epoch}-${++lastSerial}`
+    this.history = core.histories.open(this.id, this)
     this.handover = new Handover<VmSession>(this)
   }
 
@@ -74,11 +80,6 @@ export class Port implements HandoverOwner<VmSession> {
   get displayName(): string {
     if (this.name === '') return this.id
     return this.label === null ? this.name : `${this.name}/${this.label}`
-  }
-
-  /** Changes when offsets begin anew: with every run of the server, and when a port was forgotten and came again. */
-  get epoch(): string {
-    return `${this.core.epoch}-${this.#serial}`
   }
 
   get state(): PortState {
@@ -127,11 +128,11 @@ export class Port implements HandoverOwner<VmSession> {
         handover.sourceData(this.core.clock.now() - this.#goaheadAt > this.core.limits.resumeAfterMs)
       }
       const waiting = this.#destinationOutput
-      if (waiting === null || waiting.tailOf === null) this.#deliver(bytes)
+      if (waiting === null || waiting.tailOf === null) this.#deliver(bytes, session)
       else if (waiting.push(bytes)) this.#flushTail()
     } else if (session === handover.destination) {
       this.#destinationOutput ??= new DestinationOutput(this.core.limits.destinationOutputBytes, (held) =>
-        this.#deliver(held),
+        this.#deliver(held, null),
       )
       handover.destinationData(this.#destinationOutput.push(bytes))
     } else {
@@ -147,19 +148,32 @@ export class Port implements HandoverOwner<VmSession> {
     if (since > 0 && session.reachable && clock.now() - since > limits.takeoverGraceMs / 2) {
       this.core.park(this, session).output(session, bytes)
     } else {
-      this.#deliver(bytes)
+      this.#deliver(bytes, session)
     }
   }
 
-  #deliver(bytes: Uint8Array): void {
-    const history = this.history
-    const start = history.next
-    history.append(bytes)
+  /** @param from is asked to wait if the disk is behind; null = nobody can. */
+  #deliver(bytes: Uint8Array, from: VmSession | null): void {
     this.lastOutputAt = this.core.clock.wall()
     this.core.counters.bytesFromVm += bytes.length
-    if (this.#consoles === null) return
-    const consoles = this.#consoles.list
-    for (let i = 0; i < consoles.length; i++) (consoles[i] as Console).live(bytes, start)
+    if (this.history.append(bytes) || from === null) return
+    from.pauseReading()
+    this.#paused = [...this.#paused, from]
+  }
+
+  // HistoryOwner
+
+  describe(): PortMeta {
+    return portMeta(this)
+  }
+
+  historyVisible(): void {
+    this.#consoles?.catchUp()
+  }
+
+  historyDrained(): void {
+    for (const session of this.#paused) session.resumeReading()
+    this.#paused = NO_SESSIONS
   }
 
   /** After COMPLETE: the old source has ended, or waited long enough for; the new one's first bytes follow. */
@@ -228,7 +242,7 @@ export class Port implements HandoverOwner<VmSession> {
   }
 
   /**
-   * Attaches a console. History from `from` on is sent before this returns, as far as the transport takes it.
+   * Attaches a console. From `from` on, what is in memory and the transport takes is sent before this returns.
    * @throws VspcError VSPC_CONSOLE_BUSY, VSPC_CONSOLE_TOO_MANY.
    */
   attachConsole(client: ConsoleClient, options: AttachOptions): Console {
@@ -337,7 +351,9 @@ export class Port implements HandoverOwner<VmSession> {
       return
     }
     // Two connections, no order between them: give the old one's last bytes a moment to arrive first.
-    this.#destinationOutput ??= new DestinationOutput(limits.destinationOutputBytes, (held) => this.#deliver(held))
+    this.#destinationOutput ??= new DestinationOutput(limits.destinationOutputBytes, (held) =>
+      this.#deliver(held, null),
+    )
     this.#destinationOutput.awaitTail(former, clock, limits.sourceTailMs, () => this.#flushTail())
   }
 
@@ -377,5 +393,7 @@ export class Port implements HandoverOwner<VmSession> {
     const cookie = this.handover.cookie
     if (cookie) this.closeCookie(cookie)
     for (const console of this.consoles) console.close(reason, 'VSPC_PORT_REMOVED')
+    this.history.remove()
+    this.historyDrained()
   }
 }

@@ -8,6 +8,7 @@ import {
   type Timer,
   VspcError,
 } from '../base/index.ts'
+import { type HistoryStore, MemoryHistoryStore } from '../history/index.ts'
 import {
   type ByteStream,
   type Endpoint,
@@ -28,7 +29,7 @@ import { PortTable } from './port-table.ts'
 import type { ServerEvent } from './types.ts'
 import { type VmEntry, VmSession } from './vm-session.ts'
 
-/** Offline ports are looked over this often for those past `portRetentionMs`. */
+/** Offline ports are looked over this often for those past their retention. */
 const SWEEP_MS = 60_000
 /** The same complaint is logged once per this time. */
 const REPEAT_LOG_MS = 60_000
@@ -48,6 +49,8 @@ export interface ServerOptions {
   readonly random: RandomBytes
   readonly tap?: Tap
   readonly observeGoahead?: (ms: number) => void
+  /** Of the server alone, while it runs; whoever made it closes it after `stop`. Default: in memory. */
+  readonly histories?: HistoryStore
 }
 
 /** The concentrator without its operator side: VM listeners, ports, consoles. */
@@ -59,6 +62,7 @@ export class Server implements Core {
   readonly tap: Tap | null
   readonly cookies: CookieTable<Port>
   readonly table: PortTable
+  readonly histories: HistoryStore
   readonly epoch: string
   readonly counters = new Counters()
   serviceUris: readonly string[]
@@ -86,8 +90,10 @@ export class Server implements Core {
     this.writers = options.writers
     this.observeGoahead = options.observeGoahead ?? (() => {})
     this.cookies = new CookieTable(options.random)
-    this.table = new PortTable(this)
+    this.histories = options.histories ?? new MemoryHistoryStore(options.limits)
     this.epoch = formatHex(options.random(6), '')
+    this.table = new PortTable(this)
+    this.table.restore()
     this.#outward = new OutwardDials(this, options.allowDial)
   }
 
@@ -118,6 +124,7 @@ export class Server implements Core {
     this.serviceUris = settings.serviceUris
     this.writers = settings.writers
     this.limits = settings.limits
+    this.histories.limits = settings.limits
   }
 
   /** Calls `subscriber` with every event from now on; the returned function ends that. It must not throw. */
@@ -276,10 +283,11 @@ export class Server implements Core {
 
   #scheduleSweep(): void {
     this.#sweep = this.clock.after(SWEEP_MS, () => {
-      const before = this.clock.now() - this.limits.portRetentionMs
       for (const port of this.table) {
+        const limit = this.histories.persistent && port.history.next > 0 ? 'historyRetentionMs' : 'portRetentionMs'
+        const before = this.clock.now() - this.limits[limit]
         if (port.state === 'offline' && port.consoles.length === 0 && port.offlineSince < before) {
-          this.#remove(port, 'offline for longer than "portRetentionMs"')
+          this.#remove(port, `offline for longer than "${limit}"`)
         }
       }
       for (const [key, at] of this.#said) if (this.clock.now() - at > REPEAT_LOG_MS) this.#said.delete(key)

@@ -144,6 +144,15 @@ export class VmSession implements TelnetOwner {
     else this.#telnet?.sendCommand(BRK)
   }
 
+  /** History is behind: nothing is read until `resumeReading`, which comes soon. */
+  pauseReading(): void {
+    this.#socket?.pause()
+  }
+
+  resumeReading(): void {
+    this.#socket?.resume()
+  }
+
   /** This connection runs the port now. */
   becomeSource(): void {
     this.role = 'source'

@@ -45,6 +45,7 @@ describe('where a setting comes from', () => {
       dial: [],
       http: '127.0.0.1:13371',
       dataDir: '/home/ann/.local/state/vspc',
+      history: 'disk',
       captureRedact: false,
       serviceUris: [],
       allowDial: [],

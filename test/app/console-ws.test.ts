@@ -197,7 +197,7 @@ describe('history and live output', () => {
   })
 
   test('what history no longer holds is told as a gap, with the exact count', async () => {
-    const { app, vm } = await serverWithVm({}, { historyBytes: 4_096 })
+    const { app, vm } = await serverWithVm({ history: 'memory' }, { historyBytes: 4_096 })
     for (let i = 0; i < 4; i++) await vm.print(app, Buffer.alloc(4_096, 'abcd'[i]))
     const { start } = app.server.table.resolve('vm1').history
     expect(start).toBeGreaterThan(0)
@@ -225,7 +225,10 @@ describe('history and live output', () => {
 
 describe('a console that does not read', () => {
   test('delays neither another console nor the VM, and costs a bounded buffer', async () => {
-    const { app, vm, port } = await serverWithVm({}, { consoleBufferBytes: 65_536, historyBytes: 8 << 20 })
+    const { app, vm, port } = await serverWithVm(
+      { history: 'memory' },
+      { consoleBufferBytes: 65_536, historyBytes: 8 << 20 },
+    )
     const stuck = await TestConsole.open(app, 'mode=read')
     stuck.socket.pause()
     const reader = await TestConsole.open(app, 'mode=read')
@@ -248,8 +251,11 @@ describe('a console that does not read', () => {
     expect(stuck.end).toBeNull()
   })
 
-  test('loses nothing as long as history reaches back', async () => {
-    const { app, vm } = await serverWithVm({}, { consoleBufferBytes: 65_536, historyBytes: 64 << 20 })
+  test.each([
+    ['in memory', { history: 'memory' }, { historyBytes: 64 << 20 }],
+    ['on disk', {}, { historyTailBytes: 1 << 20 }],
+  ] as const)('loses nothing as long as history reaches back, %s', async (_where, settings, limits) => {
+    const { app, vm } = await serverWithVm(settings, { consoleBufferBytes: 65_536, ...limits })
     const slow = await TestConsole.open(app, 'mode=read')
     slow.socket.pause()
     const total = 16 << 20

@@ -7,6 +7,7 @@ import { join } from 'node:path'
 import { expect, onTestFinished, test } from 'vitest'
 import { WebSocket } from 'ws'
 import { runVspc, VSPC_BIN } from '../support/cli.ts'
+import { temporaryHome } from '../support/home.ts'
 
 const VM = 'tcp://127.0.0.1:0?protocol=raw&name=vm1'
 
@@ -18,7 +19,7 @@ class Serve {
 
   private constructor(args: readonly string[]) {
     this.child = spawn(process.execPath, [VSPC_BIN, 'serve', ...args], {
-      env: { PATH: process.env['PATH'] ?? '' },
+      env: { PATH: process.env['PATH'] ?? '', HOME: temporaryHome() },
       stdio: ['ignore', 'pipe', 'pipe'],
     })
     onTestFinished(() => void this.child.kill('SIGKILL'))

@@ -1,5 +1,8 @@
 import { EventEmitter, once } from 'node:events'
+import { mkdtempSync, rmSync } from 'node:fs'
 import { connect, type Socket } from 'node:net'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
 import { afterAll, beforeAll, onTestFinished } from 'vitest'
 import { WebSocket } from 'ws'
 import { createLogger, loadConfig, type RunningApp, type Settings, start } from '../../src/app/index.ts'
@@ -51,7 +54,9 @@ export function sharedApp(prepare: (app: AppUnderTest) => Promise<void>): () => 
 
 /** A whole server on free ports, stopped when the test ends. Limits may be out of range here, to make tests fast. */
 export async function startApp(settings: Settings = {}, limits: Partial<Limits> = {}): Promise<AppUnderTest> {
-  const config = loadConfig({ env: {}, flags: { listen: [RAW_VM], http: '127.0.0.1:0', ...settings } })
+  const home = mkdtempSync(join(tmpdir(), 'vspc-app-'))
+  whenDone(() => rmSync(home, { recursive: true, force: true }))
+  const config = loadConfig({ env: { HOME: home }, flags: { listen: [RAW_VM], http: '127.0.0.1:0', ...settings } })
   const logged = new LogLines()
   const log = createLogger(config.logLevel, logged)
   const app = await start({ ...config, limits: { ...config.limits, drainMs: 1_000, ...limits } }, { log })
@@ -111,7 +116,7 @@ export class RawVm extends EventEmitter {
     const { history } = app.server.table.resolve(port)
     const expected = history.next + bytes.length
     this.socket.write(bytes)
-    await eventually(() => history.next >= expected)
+    await eventually(() => history.visible >= expected)
   }
 
   async hears(text: string): Promise<void> {

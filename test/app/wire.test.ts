@@ -13,7 +13,7 @@ import { eventually, LogLines, RAW_VM, RawVm, startApp, TestConsole } from './su
 const quiet = { log: createLogger('silent', new LogLines()) }
 
 function configOf(settings: Settings = {}) {
-  return loadConfig({ env: {}, flags: { listen: [RAW_VM], http: '127.0.0.1:0', ...settings } })
+  return loadConfig({ env: {}, flags: { listen: [RAW_VM], http: '127.0.0.1:0', history: 'memory', ...settings } })
 }
 
 async function occupied(): Promise<number> {
@@ -110,10 +110,10 @@ describe('stop', () => {
 
 describe('reload', () => {
   test('changes what can change, at once, and drops nobody', async () => {
-    const app = await startApp({ logLevel: 'info' })
+    const app = await startApp({ history: 'memory', dataDir: '/nowhere', logLevel: 'info' })
     await RawVm.connect(app)
     const console = await TestConsole.open(app, 'mode=write')
-    const now = configOf({ logLevel: 'info' })
+    const now = configOf({ dataDir: '/nowhere', logLevel: 'info' })
     // As the server under test was started with other limits than the file says.
     const next = { ...now, limits: { ...app.server.limits, maxConsolesPerPort: 2, maxConsoleMessageBytes: 1_024 } }
     const plan = app.reload({ ...next, writers: 'single', logLevel: 'error', serviceUris: ['mine'] })
@@ -138,9 +138,13 @@ describe('reload', () => {
   })
 
   test('changes nothing when anything needs a restart, and says what', async () => {
-    const app = await startApp()
+    const app = await startApp({ history: 'memory', dataDir: '/nowhere' })
     const limits = { ...app.server.limits, keepAliveMs: 1_234 }
-    const plan = app.reload({ ...configOf({ dial: ['tcp://127.0.0.1:9'] }), limits, writers: 'single' })
+    const plan = app.reload({
+      ...configOf({ dataDir: '/nowhere', dial: ['tcp://127.0.0.1:9'] }),
+      limits,
+      writers: 'single',
+    })
     expect([...plan.needRestart].sort()).toEqual(['dial', 'limits.keepAliveMs'])
     expect(app.server.writers).toBe('shared')
     expect(app.server.limits.keepAliveMs).not.toBe(1_234)
@@ -156,6 +160,7 @@ describe('reload', () => {
     [{ capture: '/tmp/x' }, ['capture']],
     [{ captureRedact: true }, ['captureRedact']],
     [{ dataDir: '/tmp/x' }, ['dataDir']],
+    [{ history: 'off' }, ['history']],
     [{ allowDial: ['tcp://10.0.0.1:1'] }, ['allowDial']],
     [{ limits: { captureFiles: 3 } }, ['limits.captureFiles']],
     [{ limits: { pingMs: 5_000 } }, []],

@@ -23,6 +23,7 @@ export function metaOf(vmKey: string, more: Partial<PortMeta> = {}): PortMeta {
   return {
     vmKey,
     label: null,
+    epoch: null,
     name: 'vm1',
     vcUuid: null,
     biosUuid: null,

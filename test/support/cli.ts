@@ -1,5 +1,6 @@
 import { spawn } from 'node:child_process'
 import { fileURLToPath } from 'node:url'
+import { temporaryHome } from './home.ts'
 
 /** The program under test, built: see build.ts. `VSPC_TEST_BIN` names another one (an installed package, say). */
 export const VSPC_BIN = process.env['VSPC_TEST_BIN'] || fileURLToPath(new URL('../../bin/vspc.js', import.meta.url))
@@ -22,7 +23,7 @@ export interface RunOptions {
 /** Runs `vspc ARGS` without a terminal, to its end. Nothing of this process's VSPC_ variables reaches it. */
 export async function runVspc(args: readonly string[], options: RunOptions = {}): Promise<Run> {
   const child = spawn(process.execPath, [VSPC_BIN, ...args], {
-    env: { PATH: process.env['PATH'] ?? '', ...options.env },
+    env: { PATH: process.env['PATH'] ?? '', HOME: temporaryHome(), ...options.env },
     stdio: [options.input === undefined ? 'ignore' : 'pipe', 'pipe', 'pipe'],
     // Of a test that has failed, nothing stays behind.
     timeout: 18_000,
