@@ -1,6 +1,6 @@
 /** What an experiment is, and the tools it gets. */
 
-import { cpuMs, quiescence } from './os.ts'
+import { cpuMs, holdMemory, quiescence } from './os.ts'
 import type { Contender, ServerProcess } from './server-process.ts'
 import type { Generator } from './worker-process.ts'
 
@@ -82,9 +82,21 @@ export interface Experiment {
   readonly rows: readonly Row[]
 }
 
-/** CPU time a server spends on `work` and all that follows from it, in ms. */
-export async function cpuOf<T>(server: ServerProcess, work: () => Promise<T>): Promise<{ cpu: number; result: T }> {
+/** Beyond what the work writes to files: heaps, socket buffers. */
+const SPARE_BYTES = 128_000_000
+
+/**
+ * CPU time a server spends on `work` and all that follows from it, in ms.
+ * @param writtenBytes that end up in files on the way.
+ */
+export async function cpuOf<T>(
+  server: ServerProcess,
+  work: () => Promise<T>,
+  writtenBytes = 0,
+): Promise<{ cpu: number; result: T }> {
+  const release = holdMemory(server.dir, writtenBytes * 1.2 + SPARE_BYTES)
   await quiescence(server.pid)
+  release()
   const before = cpuMs(server.pid)
   const result = await work()
   await quiescence(server.pid)

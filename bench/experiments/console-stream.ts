@@ -17,8 +17,10 @@ export const consoleStream: Experiment = {
     await generator.run('attach', { httpPort, bare, from: 0, count: 1, mode: 'read', read: true })
     await generator.run('consoleStream', { bytes: WARM_UP_BYTES, windowBytes: WINDOW_BYTES })
     const bytes = bench.sizes.consoleBytes
-    const { cpu, result } = await cpuOf(server, () =>
-      generator.run('consoleStream', { bytes, windowBytes: WINDOW_BYTES }),
+    const { cpu, result } = await cpuOf(
+      server,
+      () => generator.run('consoleStream', { bytes, windowBytes: WINDOW_BYTES }),
+      bytes,
     )
     if (result.gapBytes > 0) bench.note(`console-stream: the console missed ${result.gapBytes} bytes`)
     return { rate: bytes / 1e6 / result.seconds, cpu: cpu / 1e3 / (bytes / 1e9) }

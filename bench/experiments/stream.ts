@@ -14,7 +14,7 @@ export const stream: Experiment = {
     await generator.run('connect', { tcpPort, first: 0, count: CONNECTIONS, atOnce: 48, dialogue: 'volunteered' })
     let sent = 0
     const print = async (vms: number, ffPercent: number, bytes: number) => {
-      const { cpu, result } = await cpuOf(server, () => generator.run('stream', { vms, bytes, ffPercent }))
+      const { cpu, result } = await cpuOf(server, () => generator.run('stream', { vms, bytes, ffPercent }), bytes)
       sent += result.bytes
       // CPU-s for each GB.
       return cpu / 1e3 / (result.bytes / 1e9)

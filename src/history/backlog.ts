@@ -2,28 +2,49 @@
  * The bytes of one port that are in memory: first those that are on disk too (the tail), then those that are not yet
  * (pending), in order of their offsets, with holes where something was dropped.
  *
- * Large chunks are kept by reference, small ones packed into blocks, so that what is held costs about its size whatever
- * the chunking. Costs are counted in memory, overhead of a piece included: a cap on cost is one on pieces too.
+ * Everything is copied into blocks, so that what is held costs about its size whatever the chunking, and the caller may
+ * use its buffer again. Full-size blocks are used again too: at a high rate the garbage collector has more work with
+ * fresh ones than copying costs. Costs are counted in memory, overhead of a piece included: a cap on cost is one on
+ * pieces too.
  */
 
-/** From here on kept by reference; smaller ones are packed, so that they do not pin a read buffer. */
-const BY_REFERENCE = 2048
-/** Of a piece: its object, its view, its place in the list. */
-const PIECE_COST = 160
+/** Of a piece and a block: their objects, a view, places in lists. */
+const PIECE_COST = 224
 const FIRST_BLOCK = 256
-const LAST_BLOCK = 16_384
+/** As much as Node reads at once. */
+const FULL_BLOCK = 65_536
+/** Full-size blocks kept for later: 4 MiB. */
+const SPARE_BLOCKS = 64
 /** Pieces in one write: IOV_MAX. */
 const MAX_PIECES = 1024
 
-/** Costs of all backlogs of a store. */
+/** Costs of all backlogs of a store, and the blocks they share. */
 export class BacklogTotals {
   pending = 0
   tail = 0
+  readonly #spare: Uint8Array[] = []
+
+  takeBlock(size: number): Uint8Array {
+    return (size === FULL_BLOCK ? this.#spare.pop() : undefined) ?? new Uint8Array(size)
+  }
+
+  /** `bytes` must not be in anybody's hands any more. */
+  returnBlock(bytes: Uint8Array): void {
+    if (bytes.length === FULL_BLOCK && this.#spare.length < SPARE_BLOCKS) this.#spare.push(bytes)
+  }
+}
+
+interface Block {
+  readonly bytes: Uint8Array
+  /** Of the backlog that lie in it. */
+  pieces: number
+  /** A reader may still hold a view of it. */
+  lent: boolean
 }
 
 interface Piece {
-  readonly bytes: Uint8Array
-  /** Where in `bytes` the piece begins. */
+  readonly block: Block
+  /** Where in the block the piece begins. */
   readonly at: number
   readonly start: number
   /** Grows while small chunks are packed behind. */
@@ -42,7 +63,7 @@ export class Backlog {
   #flying = 0
   #pendingCost = 0
   #tailCost = 0
-  #block: Uint8Array | null = null
+  #block: Block | null = null
   #used = 0
 
   constructor(totals: BacklogTotals) {
@@ -66,15 +87,15 @@ export class Backlog {
     return this.#list[this.#head]?.start ?? null
   }
 
-  /** `bytes` begin at `offset`, at or after the end of what was appended before. */
+  /** A copy of `bytes`, which begin at `offset`, at or after the end of what was appended before. */
   append(bytes: Uint8Array, offset: number): void {
-    if (bytes.length < BY_REFERENCE) {
-      this.#pack(bytes, offset)
-    } else if (bytes.length * 2 < bytes.buffer.byteLength) {
-      // A part of a buffer that is mostly something else would pin all of it. (`slice` of a Buffer is no copy.)
-      this.#push(new Uint8Array(bytes), 0, offset, bytes.length, bytes.length + PIECE_COST)
-    } else {
-      this.#push(bytes, 0, offset, bytes.length, bytes.buffer.byteLength + PIECE_COST)
+    for (let done = 0; done < bytes.length; ) {
+      const room = this.#block === null ? 0 : this.#block.bytes.length - this.#used
+      const length = Math.min(room, bytes.length - done)
+      if (length === 0) this.#nextBlock(bytes.length - done)
+      else if (length === bytes.length) this.#pack(bytes, offset)
+      else this.#pack(bytes.subarray(done, done + length), offset + done)
+      done += length
     }
   }
 
@@ -83,7 +104,9 @@ export class Backlog {
     const piece = this.#list[this.#indexOf(offset)]
     if (piece === undefined) return null
     const until = Math.min(piece.end, end, offset + maxBytes)
-    return until > offset && offset >= piece.start ? view(piece, offset, until) : null
+    if (until <= offset || offset < piece.start) return null
+    piece.block.lent = true
+    return view(piece, offset, until)
   }
 
   /** Where the first piece after `offset` begins; null when there is none. For an offset that is not held. */
@@ -150,7 +173,7 @@ export class Backlog {
       this.#unsettled = Math.max(this.#unsettled, this.#head)
     } else {
       this.#list.splice(index, 1)
-      if (piece.bytes === this.#block) this.#block = null
+      this.#release(piece)
     }
     return piece.end - Math.max(piece.start, written)
   }
@@ -168,6 +191,8 @@ export class Backlog {
 
   /** Lets go of everything, and of its costs. */
   clear(): void {
+    // What is being written is still in the hands of the disk.
+    if (this.#flying === 0) while (this.#head < this.#list.length) this.#dropHead()
     this.#pending(-this.#pendingCost)
     this.#tail(-this.#tailCost)
     this.#list = []
@@ -177,24 +202,28 @@ export class Backlog {
     this.#block = null
   }
 
+  /** For `length` bytes or more; grows with what comes. */
+  #nextBlock(length: number): void {
+    const grown = this.#block === null ? FIRST_BLOCK : this.#block.bytes.length * 4
+    let size = FIRST_BLOCK
+    while (size < FULL_BLOCK && (size < length || size < grown)) size *= 2
+    this.#block = { bytes: this.#totals.takeBlock(size), pieces: 0, lent: false }
+    this.#used = 0
+  }
+
+  /** Into the block, which has room for it. */
   #pack(bytes: Uint8Array, offset: number): void {
-    const block = this.#block
-    if (block === null || this.#used + bytes.length > block.length) {
-      const size = block === null ? FIRST_BLOCK : Math.min(LAST_BLOCK, block.length * 4)
-      const fresh = new Uint8Array(Math.max(size, bytes.length))
-      fresh.set(bytes)
-      this.#block = fresh
-      this.#used = bytes.length
-      this.#push(fresh, 0, offset, bytes.length, fresh.length + PIECE_COST)
-      return
-    }
+    const block = this.#block as Block
     const used = this.#used
-    block.set(bytes, used)
+    block.bytes.set(bytes, used)
     this.#used = used + bytes.length
     const last = this.#list.length - 1
     const tail = last >= this.#head ? this.#list[last] : undefined
-    if (tail?.bytes !== block || tail.end !== offset || tail.at + tail.end - tail.start !== used) {
-      this.#push(block, used, offset, bytes.length, PIECE_COST)
+    if (tail?.block !== block || tail.end !== offset || tail.at + tail.end - tail.start !== used) {
+      const cost = block.pieces === 0 ? block.bytes.length + PIECE_COST : PIECE_COST
+      block.pieces++
+      this.#list.push({ block, at: used, start: offset, end: offset + bytes.length, cost })
+      this.#pending(cost)
       return
     }
     tail.end += bytes.length
@@ -205,9 +234,11 @@ export class Backlog {
     this.#pending(tail.cost)
   }
 
-  #push(bytes: Uint8Array, at: number, start: number, length: number, cost: number): void {
-    this.#list.push({ bytes, at, start, end: start + length, cost })
-    this.#pending(cost)
+  #release({ block }: Piece): void {
+    // What follows must not be packed behind bytes that are gone: its cost would be, too.
+    if (block === this.#block) this.#block = null
+    block.pieces--
+    if (block.pieces === 0 && !block.lent) this.#totals.returnBlock(block.bytes)
   }
 
   #pending(cost: number): void {
@@ -221,7 +252,7 @@ export class Backlog {
   }
 
   #dropHead(): void {
-    if (this.#list[this.#head]?.bytes === this.#block) this.#block = null
+    this.#release(this.#list[this.#head] as Piece)
     // What is dropped must not stay in memory until the list is made anew.
     this.#list[this.#head] = GONE
     this.#head++
@@ -244,10 +275,11 @@ export class Backlog {
   }
 }
 
-const GONE: Piece = { bytes: new Uint8Array(0), at: 0, start: 0, end: 0, cost: 0 }
+const GONE: Piece = { block: { bytes: new Uint8Array(0), pieces: 0, lent: true }, at: 0, start: 0, end: 0, cost: 0 }
 
 function view(piece: Piece, from: number, until: number): Uint8Array {
-  const { bytes, at, start } = piece
+  const { at, start } = piece
+  const { bytes } = piece.block
   const begin = at + from - start
   const end = at + until - start
   return begin === 0 && end === bytes.length ? bytes : bytes.subarray(begin, end)

@@ -61,7 +61,7 @@ export interface History {
   /** Below it bytes may be shown. Never goes back. */
   readonly visible: number
   /**
-   * Keeps `bytes`, which nobody may change afterwards; they may be kept by reference. Never waits, never throws.
+   * Keeps a copy of `bytes`. Never waits, never throws.
    * @returns false when the disk is behind: the caller may pause its source until `historyDrained`, which follows
    * soon, whatever the disk does. Whoever goes on regardless loses history at worst.
    */

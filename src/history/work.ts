@@ -22,6 +22,8 @@ export class Work {
   seenWaiting = false
   /** An `append` returned false: the source waits since then, monotonic ms; -1 while it does not. */
   pausedSince = -1
+  /** The disk took less than it was given the last time. */
+  partial = false
   failures = 0
   failureCode: string | null = null
   /** Monotonic ms. */

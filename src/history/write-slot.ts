@@ -28,6 +28,7 @@ export class WriteSlot {
   #isNew = false
   #file: OpenFile | null = null
   #startedAt = 0
+  #asked = 0
   readonly #views: Uint8Array[] = []
 
   constructor(store: DiskStore, writer: Writer) {
@@ -181,7 +182,7 @@ export class WriteSlot {
     const file = port.file as OpenFile
     const views = this.#views
     const from = port.written
-    work.backlog.take(from, WRITE_BYTES, views)
+    this.#asked = work.backlog.take(from, WRITE_BYTES, views)
     files.use(file)
     this.#file = file
     this.#startedAt = clock.now()
@@ -210,6 +211,7 @@ export class WriteSlot {
       this.#fail(port, 'write', error ?? new Error('the disk took nothing'))
       return
     }
+    work.partial = bytes < this.#asked
     const now = clock.now()
     port.wrote(bytes, now, now - this.#startedAt < limits.historyVisibleMs)
     this.#writer.succeed(work)

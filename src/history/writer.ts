@@ -54,10 +54,15 @@ export class Writer {
   enqueue(port: DiskHistory, work: Work): void {
     if (this.busy.size === 0) this.#store.pauses.progress()
     this.busy.add(port)
-    if (!this.#tooMany() || port.followed || port.wantsChores || this.#store.hurried || !this.#mayGather(work)) {
-      this.#ready(port, work)
-      return
-    }
+    if (this.#tooMany() && this.#mayWait(port, work)) this.#startGathering(port, work)
+    else this.#ready(port, work)
+  }
+
+  #mayWait(port: DiskHistory, work: Work): boolean {
+    return !port.followed && !port.wantsChores && !this.#store.hurried && this.#mayGather(work)
+  }
+
+  #startGathering(port: DiskHistory, work: Work): void {
     work.activity = 'gathering'
     this.#store.lateness.end(port)
     this.#gathering.add(port)
@@ -127,8 +132,11 @@ export class Writer {
     this.#free.push(slot)
     const { work } = port
     if (work?.activity === 'busy') {
-      if (port.nextStep() !== null) this.enqueue(port, work)
-      else this.#idle(port)
+      const step = port.nextStep()
+      if (step === null) this.#idle(port)
+      // It has gone on while it was written: it is likely to go on still.
+      else if (step === 'write' && !work.late && !work.partial && this.#mayWait(port, work)) this.#startGathering(port, work)
+      else this.enqueue(port, work)
     }
     if (this.#first === null || this.#scheduled) return
     this.#scheduled = true

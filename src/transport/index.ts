@@ -1,5 +1,6 @@
 export type { ByteStream, PeerInfo } from './byte-stream.ts'
 export type { DialOptions, ListenHandlers, Listening, ListenOptions, ListenProblem } from './contracts.ts'
+export { DescriptorWatch, openFileLimit } from './descriptors.ts'
 export {
   type Endpoint,
   type EndpointRole,
@@ -15,5 +16,6 @@ export {
 } from './endpoint.ts'
 export { parseEndpoint } from './endpoint-parser.ts'
 export { type EndpointPattern, matchesEndpoint, parseEndpointPattern } from './endpoint-pattern.ts'
+export { type OnChunk, readChunks } from './read-chunks.ts'
 export { assertSupported, dial, listen } from './registry.ts'
 export { loadServerTls, type ServerTlsContext, type TlsUpgradeOptions, upgradeServer } from './tls.ts'

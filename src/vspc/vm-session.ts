@@ -19,7 +19,7 @@ import {
   TelnetSession,
   VMWARE_POLICY,
 } from '../telnet/index.ts'
-import type { ByteStream, PeerInfo } from '../transport/index.ts'
+import { type ByteStream, type PeerInfo, readChunks } from '../transport/index.ts'
 import { ComPortLine } from './com-port-line.ts'
 import type { Core } from './core.ts'
 import { Dialogue } from './dialogue.ts'
@@ -82,7 +82,8 @@ export class VmSession implements TelnetOwner {
     this.#dialogue = entry.protocol === 'vmware' ? new Dialogue(this) : null
     const socket: SessionSocket = stream.socket
     socket[SESSION] = this
-    socket.on('data', onData).on('end', onEnd).on('close', onClose).on('error', onError).on('drain', onDrain)
+    socket.on('end', onEnd).on('close', onClose).on('error', onError).on('drain', onDrain)
+    readChunks(socket, onChunk)
   }
 
   get protocol(): VmEntry['protocol'] {
@@ -280,6 +281,7 @@ export class VmSession implements TelnetOwner {
 
   // Socket
 
+  /** @param chunk valid until return; overwritten on the way. */
   receive(chunk: Uint8Array): void {
     this.#tap?.fromVm(chunk)
     try {
@@ -371,7 +373,7 @@ export class VmSession implements TelnetOwner {
   }
 }
 
-function onData(this: SessionSocket, chunk: Uint8Array): void {
+function onChunk(this: SessionSocket, chunk: Uint8Array): void {
   this[SESSION]?.receive(chunk)
 }
 

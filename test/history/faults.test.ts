@@ -112,10 +112,11 @@ describe('what may be shown', () => {
         seen.push(piece.length)
       }
     }
-    for (let i = 0; i < 3; i++) history.append(new Uint8Array(10_000))
+    for (let i = 0; i < 3; i++) history.append(new Uint8Array(100_000))
     w.settle()
-    expect(sum(seen)).toBe(30_000)
-    expect(w.store.gauges.tailBytes).toBeLessThan(12_000)
+    expect(sum(seen)).toBe(300_000)
+    // The last block, and the one before it that it goes on from.
+    expect(w.store.gauges.tailBytes).toBeLessThan(2 * 66_000)
   })
 })
 
@@ -336,6 +337,8 @@ describe('a disk that fails', () => {
     expect(history.visible).toBe(56)
     stuck?.end()
     w.settle()
+    w.clock.advance(20)
+    w.settle()
     expect(disk.content(FIRST)?.length).toBe(56)
   })
 
@@ -446,7 +449,9 @@ describe('bounded memory', () => {
     const found = w.loadAll(history)
     expect(found.gaps).toHaveLength(1)
     const [[from, to]] = found.gaps as [[number, number]]
-    expect(from).toBe(1100)
+    // What was being written, and what had fitted behind it into its block.
+    expect(from).toBeGreaterThanOrEqual(1100)
+    expect(from).toBeLessThan(1400)
     expect(to - from).toBe(w.store.counters.droppedBytes)
     for (const [i, piece] of found.bytes.entries()) expect(firstWrong(1, found.at[i] as number, piece)).toBeNull()
     // The hole is in the name of the file that follows it.
@@ -520,7 +525,7 @@ describe('bounded memory', () => {
 })
 
 describe('a source that is faster than the disk', () => {
-  const big = () => new Uint8Array(200_000)
+  const big = () => new Uint8Array(190_000)
 
   test('is asked to wait, and told when there is room', async () => {
     const { world: w, owner, history } = await world({ historyPendingBytes: 1 << 20 })

@@ -18,12 +18,12 @@ test('what is appended is visible at once, and told', () => {
   expect([history.start, history.visible, history.next, seen]).toEqual([0, 3, 3, ['abc']])
 })
 
-test('the last historyBytes are kept, up to a piece more, and start says where they begin', () => {
-  const { store, history } = open(10_000)
-  for (let i = 0; i < 1000; i++) history.append(bytesAt(1, i * 77, 77))
-  expect(history.next - history.start).toBeGreaterThan(9_000)
-  expect(history.next - history.start).toBeLessThan(27_000)
-  expect(store.gauges.tailBytes).toBeLessThan(34_000)
+test('the last historyBytes are kept, up to a block more, and start says where they begin', () => {
+  const { store, history } = open(100_000)
+  for (let i = 0; i < 10_000; i++) history.append(bytesAt(1, i * 77, 77))
+  expect(history.next - history.start).toBeGreaterThan(99_000)
+  expect(history.next - history.start).toBeLessThan(166_000)
+  expect(store.gauges.tailBytes).toBeLessThan(200_000)
   for (let offset = history.start; offset < history.next; ) {
     const piece = history.read(offset, 500) as Uint8Array
     expect(firstWrong(1, offset, piece)).toBeNull()
@@ -46,8 +46,8 @@ test('with historyBytes 0 nothing is kept but by who follows live', () => {
 
 test('loads answer as those from a disk do, after load has returned', async () => {
   const { history } = open()
-  history.append(new Uint8Array(5000))
-  history.append(new Uint8Array(3000))
+  history.append(new Uint8Array(65_536))
+  history.append(new Uint8Array(65_536))
   history.append(bytes('abc'))
   const order: string[] = []
   const pending = loaded(history, 0, 100).then((result) => {
@@ -55,11 +55,11 @@ test('loads answer as those from a disk do, after load has returned', async () =
     return result
   })
   order.push('returned')
-  expect(await pending).toEqual({ kind: 'gap', to: 5000 })
+  expect(await pending).toEqual({ kind: 'gap', to: 65_536 })
   expect(order).toEqual(['returned', 'done'])
-  expect(await loaded(history, 5001, 100)).toMatchObject({ kind: 'bytes' })
-  expect(await loaded(history, 8003, 100)).toEqual({ kind: 'end' })
-  expect(await loaded(history, 9999, 100)).toEqual({ kind: 'end' })
+  expect(await loaded(history, 65_537, 100)).toMatchObject({ kind: 'bytes' })
+  expect(await loaded(history, 131_075, 100)).toEqual({ kind: 'end' })
+  expect(await loaded(history, 199_999, 100)).toEqual({ kind: 'end' })
 })
 
 test('a cancelled load is never heard of again', async () => {
