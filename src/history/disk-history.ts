@@ -339,6 +339,11 @@ export class DiskHistory implements History {
   /** The writer has nothing more to do here for now. */
   idle(): void {
     if (this.work !== null) this.work.activity = 'idle'
+    // What was still to be written may have been given up.
+    if (this.pendingStart === null) {
+      this.#endLate()
+      this.resume()
+    }
     // Making its folder had failed.
     if (this.removed && !this.hasFolder) this.store.vacated(this.dirName, this)
     this.#rest()

@@ -37,8 +37,22 @@ export interface HistoryFs {
     done: (error: DiskError | null, made?: string) => void,
   ): void
   rename(from: string, to: string, done: (error: DiskError | null) => void): void
-  writeFile(path: string, text: string, options: { mode: number }, done: (error: DiskError | null) => void): void
+  fstat(fd: number, done: (error: DiskError | null, stats: FileStats) => void): void
+  writeFile(
+    path: string,
+    text: string,
+    options: { mode: number; flag: string },
+    done: (error: DiskError | null) => void,
+  ): void
   rm(path: string, options: { recursive: true; force: true }, done: (error: DiskError | null) => void): void
+}
+
+/** What is looked at of an open file. */
+export interface FileStats {
+  readonly size: number
+  /** Names it has: 0 = it was deleted. */
+  readonly nlink: number
+  isFile(): boolean
 }
 
 export const systemFs: HistoryFs = nodeFs
@@ -47,11 +61,13 @@ export const systemFs: HistoryFs = nodeFs
 export const FILE_MODE = 0o600
 export const FOLDER_MODE = 0o700
 
-const { O_RDONLY, O_RDWR, O_CREAT, O_TRUNC, O_NOFOLLOW } = nodeFs.constants
-export const OPEN_READ = O_RDONLY | O_NOFOLLOW
-export const OPEN_APPEND = O_RDWR | O_NOFOLLOW
-/** Only for a segment that holds nothing yet: what is under its name is an earlier, failed try. */
-export const OPEN_NEW = O_RDWR | O_CREAT | O_TRUNC | O_NOFOLLOW
+const { O_RDONLY, O_RDWR, O_CREAT, O_EXCL, O_NOFOLLOW, O_NONBLOCK } = nodeFs.constants
+/** Whatever is in the place of a file: a pipe must not hold up a thread, a link not lead elsewhere. */
+const SAFELY = O_NOFOLLOW | O_NONBLOCK
+export const OPEN_READ = O_RDONLY | SAFELY
+export const OPEN_APPEND = O_RDWR | SAFELY
+/** What is there already is never overwritten: it may be history that could not be read at start. */
+export const OPEN_NEW = O_RDWR | O_CREAT | O_EXCL | SAFELY
 
 const ADVICE: { readonly [code: string]: string } = {
   ENOSPC: 'the disk is full: make room, or move the data directory',
@@ -64,6 +80,8 @@ const ADVICE: { readonly [code: string]: string } = {
   ELOOP: 'a symbolic link is in the place of the file: remove it',
   EACCES: 'the server may not write there: give folder and files to the user it runs as',
   EPERM: 'the system does not allow it: check owner, mount options and security modules',
+  EEXIST:
+    'a file that is none of this run is in the place of the next one, and left as it is: move it away; or restart the server, if it is history that could not be read when it started',
   EMFILE: 'the process has no file descriptors left: raise its limit (LimitNOFILE=), or lower "historyOpenFiles"',
   ENFILE: 'the system has no file descriptors left: raise fs.file-max',
   ESTALE: 'the network file system has lost the folder: remount it',

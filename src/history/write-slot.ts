@@ -1,5 +1,5 @@
 import { join } from 'node:path'
-import { type DiskError, diskErrorCode, FILE_MODE, FOLDER_MODE, OPEN_APPEND, OPEN_NEW } from './disk.ts'
+import { type DiskError, diskErrorCode, FILE_MODE, type FileStats, FOLDER_MODE, OPEN_APPEND, OPEN_NEW } from './disk.ts'
 import type { DiskHistory } from './disk-history.ts'
 import type { DiskStore } from './disk-store.ts'
 import type { OpenFile } from './file-cache.ts'
@@ -26,6 +26,7 @@ export class WriteSlot {
   #text = ''
   #segment = 0
   #isNew = false
+  #fd = -1
   #file: OpenFile | null = null
   #startedAt = 0
   #asked = 0
@@ -59,6 +60,9 @@ export class WriteSlot {
         break
       case 'open':
         this.#open(port, false, port.segment)
+        break
+      case 'check':
+        this.#check(port)
         break
       case 'write':
         this.#write(port, work)
@@ -127,7 +131,7 @@ export class WriteSlot {
     const { port, work } = this.#ended()
     if (error === null) port.moved(this.#name)
     // Then there is nothing to move: it is made anew under the other name.
-    else if (diskErrorCode(error) === 'ENOENT') port.segmentLost()
+    else if (diskErrorCode(error) === 'ENOENT') port.folderLost()
     else this.#writer.failChore(port, 'rename', this.#path, error)
     this.#advance(port, work)
   }
@@ -165,8 +169,16 @@ export class WriteSlot {
     const { port, work } = this.#ended()
     const { files, counters } = this.#store
     if (error !== null) {
-      if (diskErrorCode(error) === 'ENOENT') port.segmentLost()
-      this.#fail(port, 'open', error)
+      const code = diskErrorCode(error)
+      if (code === 'EEXIST') this.#store.fs.open(this.#path, OPEN_APPEND, FILE_MODE, this.#onFound)
+      else {
+        if (code === 'ENOENT' && !this.#isNew) {
+          this.#segmentLost(port, work, error)
+          return
+        }
+        if (code === 'ENOENT') port.folderLost()
+        this.#fail(port, 'open', error)
+      }
       return
     }
     counters.filesOpened++
@@ -174,6 +186,58 @@ export class WriteSlot {
     const file: OpenFile = { fd, port, segment: this.#segment, forAppend: true, users: 1 }
     files.add(file)
     files.release(file)
+    this.#advance(port, work)
+  }
+
+  /** There is a file already where a new one should be: a try of ours that failed, if it is empty. */
+  readonly #onFound = (error: DiskError | null, fd: number): void => {
+    if (error !== null) {
+      this.#fail(this.#ended().port, 'open', error)
+      return
+    }
+    this.#fd = fd
+    this.#store.fs.fstat(fd, this.#onFoundStats)
+  }
+
+  readonly #onFoundStats = (error: DiskError | null, stats: FileStats): void => {
+    if (error === null && stats.isFile() && stats.size === 0) {
+      this.#onOpen(null, this.#fd)
+      return
+    }
+    this.#store.fs.close(this.#fd, () => {})
+    this.#fail(this.#ended().port, 'make', error ?? diskErrorOf('EEXIST', 'there is another file'))
+  }
+
+  /** Whoever deletes or empties files to make room does not ask us: what goes on being written there would be lost. */
+  #check(port: DiskHistory): void {
+    const file = port.file as OpenFile
+    this.#file = file
+    this.#store.files.use(file)
+    this.#store.fs.fstat(file.fd, this.#onChecked)
+  }
+
+  readonly #onChecked = (error: DiskError | null, stats: FileStats): void => {
+    const { port, work } = this.#ended()
+    const { files } = this.#store
+    const file = this.#file as OpenFile
+    this.#file = null
+    files.release(file)
+    const fault = error ?? faultOf(stats, port.written - file.segment)
+    if (fault === null) {
+      port.checked()
+      this.#advance(port, work)
+      return
+    }
+    files.drop(file)
+    this.#path = join(this.#store.folderOf(port.dirName), segmentName(file.segment))
+    if (error === null) this.#segmentLost(port, work, fault)
+    else this.#fail(port, 'look at', error)
+  }
+
+  /** Somebody has deleted or cut it. The folder may be there or not: the next segment will tell. */
+  #segmentLost(port: DiskHistory, work: Work, error: DiskError): void {
+    this.#writer.report('go on with', this.#path, error)
+    port.segmentLost()
     this.#advance(port, work)
   }
 
@@ -229,10 +293,22 @@ export class WriteSlot {
     }
     this.#text = text
     this.#path = join(this.#store.folderOf(port.dirName), PORT_FILE_DRAFT)
-    this.#store.fs.writeFile(this.#path, text, { mode: FILE_MODE }, this.#onDraft)
+    this.#draft(this.#onDraft)
+  }
+
+  #draft(done: (error: DiskError | null) => void): void {
+    this.#store.fs.writeFile(this.#path, this.#text, { mode: FILE_MODE, flag: 'wx' }, done)
   }
 
   readonly #onDraft = (error: DiskError | null): void => {
+    // Left by a crash, or a link to somewhere else.
+    if (diskErrorCode(error) === 'EEXIST') this.#store.fs.rm(this.#path, { recursive: true, force: true }, this.#onFree)
+    else this.#onDrafted(error)
+  }
+
+  readonly #onFree = (): void => this.#draft(this.#onDrafted)
+
+  readonly #onDrafted = (error: DiskError | null): void => {
     const { port } = this.#ended()
     if (error !== null) {
       this.#undescribed(port, error)
@@ -255,4 +331,15 @@ export class WriteSlot {
     this.#writer.failChore(port, 'write', this.#path, error)
     this.#advance(port, this.#ended().work)
   }
+}
+
+/** What is wrong with the file that is to be gone on with at `end`; null = nothing. */
+function faultOf(stats: FileStats, end: number): DiskError | null {
+  if (stats.nlink === 0) return diskErrorOf('ENOENT', 'it was deleted')
+  if (stats.size < end) return new Error(`somebody has cut it to ${stats.size} bytes: history has a gap`)
+  return null
+}
+
+function diskErrorOf(code: string, message: string): DiskError {
+  return Object.assign(new Error(message), { code })
 }

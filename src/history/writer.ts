@@ -135,7 +135,8 @@ export class Writer {
       const step = port.nextStep()
       if (step === null) this.#idle(port)
       // It has gone on while it was written: it is likely to go on still.
-      else if (step === 'write' && !work.late && !work.partial && this.#mayWait(port, work)) this.#startGathering(port, work)
+      else if (step === 'write' && !work.late && !work.partial && this.#mayWait(port, work))
+        this.#startGathering(port, work)
       else this.enqueue(port, work)
     }
     if (this.#first === null || this.#scheduled) return
