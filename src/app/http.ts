@@ -1,8 +1,9 @@
 /** The operators' side: API, WebSockets, events, metrics and the page, assembled on one HTTP server. */
+import type { IncomingMessage, ServerResponse } from 'node:http'
 import type { Socket } from 'node:net'
 import { type FastifyInstance, fastify } from 'fastify'
 import { errorMessage, type Logger, VspcError } from '../base/index.ts'
-import { formatHostPort } from '../transport/index.ts'
+import { DescriptorWatch, formatHostPort } from '../transport/index.ts'
 import type { Server } from '../vspc/index.ts'
 import { DEFAULT_HTTP } from './config-schema.ts'
 import type { HttpAddress } from './http-address.ts'
@@ -21,6 +22,8 @@ import { portRoutes } from './routes-ports.ts'
 const MAX_PARAMETER_LENGTH = 4_096
 /** No request needs a body. */
 const MAX_BODY_BYTES = 4_096
+/** The same complaint is logged once per this time. */
+const REPEAT_LOG_MS = 60_000
 
 export interface HttpOptions {
   readonly address: HttpAddress
@@ -38,6 +41,8 @@ export class HttpServer {
   readonly #events: EventStreams
   /** All open ones: the HTTP server itself loses sight of those that were upgraded. */
   readonly #sockets = new Set<Socket>()
+  readonly #descriptors: DescriptorWatch
+  #shortageLoggedAt = Number.NEGATIVE_INFINITY
   #tcpPort: number
 
   private constructor(app: FastifyInstance, options: HttpOptions, events: EventStreams) {
@@ -45,11 +50,28 @@ export class HttpServer {
     this.#options = options
     this.#events = events
     this.host = bindHost(options.address)
+    this.#descriptors = new DescriptorWatch('operator', options.server.clock)
     this.#tcpPort = options.address.tcpPort
     app.server.on('connection', (socket) => {
+      const shortage = this.#descriptors.shortage(socket)
+      if (shortage !== null) {
+        socket.destroy()
+        this.#logShortage(shortage)
+        return
+      }
       this.#sockets.add(socket)
       socket.once('close', () => this.#sockets.delete(socket))
     })
+  }
+
+  #logShortage(shortage: string): void {
+    const { clock, log } = this.#options.server
+    if (clock.now() - this.#shortageLoggedAt < REPEAT_LOG_MS) return
+    this.#shortageLoggedAt = clock.now()
+    log.error(
+      { listener: this.url, reason: shortage },
+      'consoles and HTTP requests are refused: no file descriptor is left; raise the limit of open files (ulimit -n, LimitNOFILE=)',
+    )
   }
 
   /** @throws VspcError VSPC_TRANSPORT_LISTEN. */
@@ -105,6 +127,8 @@ async function buildApp(options: HttpOptions, events: EventStreams): Promise<Fas
     logger: false,
     bodyLimit: MAX_BODY_BYTES,
     return503OnClosing: false,
+    // Node's own refusal has no body; ours is below.
+    http: { requireHostHeader: false },
     routerOptions: { maxParamLength: MAX_PARAMETER_LENGTH },
     // A parameter that we do not know is a mistake to be told, not to be dropped.
     ajv: { customOptions: { removeAdditional: false } },
@@ -115,6 +139,7 @@ async function buildApp(options: HttpOptions, events: EventStreams): Promise<Fas
       void sendProblem(reply.headers(SECURITY_HEADERS), problemOf(error, request, log))
     },
   })
+  app.server.on('checkExpectation', refuseExpectation)
   const routes = new Map<string, string[]>()
   app.addHook('onRoute', ({ url, method }) => {
     routes.set(url, [...(routes.get(url) ?? []), ...[method].flat()])
@@ -128,6 +153,9 @@ async function buildApp(options: HttpOptions, events: EventStreams): Promise<Fas
   // After the WebSocket plugin's own hook: it closes refused upgrades only once it has seen the request.
   app.addHook('onRequest', (request, reply, done) => {
     reply.headers(SECURITY_HEADERS)
+    if (request.headers.host === undefined && request.raw.httpVersion === '1.1') {
+      throw new ProblemError(400, 'VSPC_REQUEST_INVALID', 'an HTTP/1.1 request needs a Host header')
+    }
     guardRequest(request.method, request.headers, request.raw.headers.upgrade !== undefined)
     done()
   })
@@ -153,6 +181,19 @@ function noRoute(method: string, path: string, routes: ReadonlyMap<string, reado
     })
   }
   return new ProblemError(404, 'VSPC_REQUEST_INVALID', 'there is nothing at this path; /openapi.json lists all paths')
+}
+
+/** An Expect other than 100-continue (RFC 9110 section 10.1.1). Nobody else sees this request. */
+function refuseExpectation(request: IncomingMessage, response: ServerResponse): void {
+  const detail = 'of all expectations only 100-continue is met'
+  const body = JSON.stringify(problem(417, 'VSPC_REQUEST_INVALID', detail, pathOf(request.url ?? '')))
+  response.writeHead(417, {
+    ...SECURITY_HEADERS,
+    'content-type': PROBLEM_TYPE,
+    'content-length': Buffer.byteLength(body),
+    connection: 'close',
+  })
+  response.end(body)
 }
 
 /** A request that could not even be parsed: there is nothing to answer with but the socket. */

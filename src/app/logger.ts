@@ -127,14 +127,23 @@ function stderrStream(form: 'json' | 'text'): DestinationStream {
     scheduled = false
     stderr.flush()
   }
-  return {
-    write(line: string) {
-      stderr.write(form === 'json' ? line : formatLine(line))
-      if (scheduled) return
-      scheduled = true
-      setTimeout(flush, BATCH_MS).unref()
-    },
+  const write = (line: string) => {
+    stderr.write(form === 'json' ? line : formatLine(line))
+    if (scheduled) return
+    scheduled = true
+    setTimeout(flush, BATCH_MS).unref()
   }
+  let dropped = 0
+  stderr.on('drop', () => {
+    dropped++
+  })
+  stderr.on('drain', () => {
+    if (dropped === 0) return
+    const fields = { dropped, msg: 'log lines are missing here: whoever reads the log did not keep up' }
+    dropped = 0
+    write(`{"level":"warn"${timeField()},${JSON.stringify(fields).slice(1)}\n`)
+  })
+  return { write }
 }
 
 /** `12:34:56.789 warn  dial failed (endpoint=tcp://... reason="...")` from a JSON line. */

@@ -2,18 +2,23 @@ import { readFileSync } from 'node:fs'
 import { type Command, Option } from 'commander'
 import { errorMessage, VspcError } from '../base/index.ts'
 import {
+  IDENTITY_KINDS,
+  type IdentityKind,
   OPENINGS,
   type Opening,
   parseGuests,
   parseSimScript,
   parseSimTarget,
+  parseSplit,
   type Simulation,
   type SimulationEvent,
   simulate,
+  type WriteSplit,
 } from '../sim/index.ts'
 import { parseDuration } from './duration.ts'
 import { CommandExit, EXIT } from './exit-codes.ts'
 import { cleanMessage, printData, printNote } from './output.ts'
+import { runCheck } from './sim-check.ts'
 import { formatProgress, formatSummary, simVerdict } from './sim-report.ts'
 
 interface SimFlags {
@@ -30,7 +35,13 @@ interface SimFlags {
   stun: number
   serviceUri: string
   opening: Opening | 'mixed'
+  identity: IdentityKind
+  split?: WriteSplit
   json?: true
+  check?: true
+  console?: string
+  only?: string[]
+  migrations: number
 }
 
 const HELP = `
@@ -47,11 +58,23 @@ GUEST, or several in turn separated by commas:
   silent          nothing
   mixed           echo, counter and silent in turn
 
-SCRIPT is a YAML or JSON list of steps:
+SCRIPT is a YAML or JSON list of steps, at so many seconds:
   - { at: 2, vm: vm-0001, do: migrate, to: esx-02, sourceFin: before-peer }
   - { at: 5, every: 10, vm: 'vm-*', do: migrate, failure: peer-wrong }
   - { at: 8, vm: vm-0002, do: abort }        (also drop, power-off, power-on,
-  - { at: 9, vm: vm-0002, do: print, text: "hello\\r\\n" }          rename)
+  - { at: 9, vm: vm-0002, do: print, text: "hello\\r\\n" }   rename, stall)
+  - { at: 9, vm: vm-0002, do: send, hex: 'ff fc 03 ff fe 03', times: 1000 }
+  - { at: 9, vm: vm-0002, do: suboption, code: 99, bytes: 1048576 }
+docs/sim.md lists every step and every way a vMotion can fail.
+
+--check makes no load: it tries one thing after the other that a concentrator
+has to do and prints a verdict for each, with its id in docs/conformance.md:
+handshake, escaping, floods, GOAHEAD latency, secrets, wrong cookies, and, with
+consoles, that every byte arrives once and in order in every kind of vMotion.
+It judges any vSPC. --console is http://HOST:PORT for one of ours (the server
+at its usual address is found by itself) or tcp://HOST:PORT[?protocol=raw] for
+a telnet or raw console port of another, of the VM named vspc-check. The exit
+code is 0 if all checks passed, 1 if one failed, 6 if there is no server.
 
 Examples:
   vspc sim                                   ten VMs with a shell each
@@ -59,6 +82,8 @@ Examples:
   vspc sim --guest counter:100 --target 'tls://vspc.example.com:13371?pin=sha256:...'
   vspc sim --vms 1 --backend unix:///tmp/qemu-serial.sock --vmotions 1
       QEMU:  -serial unix:/tmp/qemu-serial.sock,server=on
+  vspc sim --check                           judge the server on this machine
+  vspc sim --check --target tcp://10.0.0.5:13370 --only C29,C31 --json
 `
 
 export function registerSim(program: Command): void {
@@ -80,13 +105,23 @@ export function registerSim(program: Command): void {
     .addOption(
       new Option('--opening <mode>', 'who negotiates first').choices([...OPENINGS, 'mixed']).default('reactive'),
     )
-    .option('--json', 'the summary as JSON')
+    .addOption(new Option('--identity <kind>', 'how VMs tell who they are').choices(IDENTITY_KINDS).default('normal'))
+    .option('--split <how>', 'cut every write: bytes, glue, at:N or every:N', parseSplit)
+    .option('--check', 'judge the server instead: see below')
+    .option('--console <uri>', 'for --check: how to reach consoles, http://... (a server of ours) or tcp://...')
+    .option('--only <ids>', 'for --check: these statements or checks, as in C29,C31,escaping', words)
+    .option('--migrations <n>', 'for --check: vMotions for latency and secrets', whole('--migrations', 1, 100_000), 100)
+    .option('--json', 'the summary, or the verdicts, as JSON')
     .addHelpText('after', HELP)
     .action(sim)
 }
 
 function collect(uri: string, before: string[] = []): string[] {
   return [...before, uri]
+}
+
+function words(text: string): string[] {
+  return text.split(',').map((word) => word.trim())
 }
 
 function whole(option: string, min: number, max: number): (text: string) => number {
@@ -109,6 +144,7 @@ function seconds(text: string): number {
 }
 
 async function sim(flags: SimFlags): Promise<void> {
+  if (flags.check === true) return runCheck(flags)
   const targets = flags.target ?? ['tcp://127.0.0.1:13370']
   const notes = new Notes()
   const simulation = simulate({
@@ -120,6 +156,8 @@ async function sim(flags: SimFlags): Promise<void> {
     guests: parseGuests(flags.guest),
     serviceURI: flags.serviceUri,
     opening: flags.opening,
+    identity: flags.identity,
+    ...(flags.split !== undefined ? { split: flags.split } : {}),
     seed: flags.seed,
     stunMs: flags.stun,
     onEvent: (event) => notes.event(event),

@@ -7,6 +7,12 @@ export {
   parseOpening,
   type SimLine,
 } from './autopilot.ts'
+export type { Check, CheckOptions } from './check/check.ts'
+export type { CheckConsoles, CheckedVm, ConsoleLink, ConsoleListener } from './check/console.ts'
+export { CHECKS, checkServer } from './check/run.ts'
+export { STUBBORN_WAYS, StubbornPeer, type StubbornWay } from './check/stubborn-peer.ts'
+export { tcpConsoles } from './check/telnet-console.ts'
+export type { CheckReport, CheckResult, Figures } from './check/verdict.ts'
 export { KNOWN_BY_VM, OPTION, SUB, type Verb } from './codes.ts'
 export { ConnectionLog, type ItemMatch, type WaitOptions } from './connection-log.ts'
 export {
@@ -26,8 +32,9 @@ export { createGuest, GUEST_KINDS, type GuestKind, type GuestSpec, parseGuests }
 export { ShellGuest } from './guest-shell.ts'
 export type { CloseInfo } from './host-socket.ts'
 export { canonicalUuid, formatEsxUuid, type IdentityAnswer, type SimIdentity, simUuid, simVmName } from './identity.ts'
+export { IDENTITY_KINDS, type IdentityKind } from './identity-kinds.ts'
 export { describeItem, ItemSink, type WireItem } from './item.ts'
-export type { MigrateOptions, MigrationResult, SimHost } from './migration.ts'
+export type { MigrateOptions, MigrationResult, MigrationStage, SimHost } from './migration.ts'
 export {
   MIGRATION_FAILURES,
   type MigrationFailure,
@@ -48,7 +55,7 @@ export type { SimPort, SimPortState } from './sim-port.ts'
 export { type SimPortSpec, SimVm, type SimVmOptions } from './sim-vm.ts'
 export { Simulation, simulate } from './simulation.ts'
 export type { SimulationEvent, SimulationOptions, SimulationStatistics } from './simulation-types.ts'
-export type { WriteSplit } from './split-writer.ts'
+export { parseSplit, type WriteSplit } from './split-writer.ts'
 export type { LatencySummary, VmotionCounts } from './statistics.ts'
 export { parseSimTarget, type SimTarget, type SimTls } from './target.ts'
 export {

@@ -32,7 +32,11 @@ export interface MigrateOptions {
   /** How long it waits for PEER-OK, connecting included; the real limit is unknown. Default 5000. */
   readonly peerOkLimitMs?: number | undefined
   readonly failure?: MigrationFailure | undefined
+  /** Awaited where the migration stands: every port has its GOAHEAD, or its PEER-OK. */
+  readonly onStage?: ((stage: MigrationStage) => void | Promise<void>) | undefined
 }
+
+export type MigrationStage = 'goahead' | 'peer-ok'
 
 export interface MigrationResult {
   readonly outcome: MigrationOutcome
@@ -103,7 +107,10 @@ export class Migration {
       answers = await Promise.all(this.#moves.map((move) => move.begin(limitMs)))
     }
     const failed = (['notnow', 'closed', 'timeout'] as const).find((answer) => answers.includes(answer))
-    if (!failed) return null
+    if (!failed) {
+      await this.#options.onStage?.('goahead')
+      return null
+    }
     for (const [index, move] of this.#moves.entries()) if (answers[index] === 'goahead') move.source.abortVmotion()
     return this.#stay(...FAILED_BEGIN[failed])
   }
@@ -147,6 +154,7 @@ export class Migration {
     if (failed)
       return this.#abort(failed === 'silent' ? 'no PEER-OK' : 'the destination could not connect or was closed')
     if (bad) return this.#abort('PEER-OK for a cookie that is not valid')
+    await this.#options.onStage?.('peer-ok')
     return this.#onPeerOk()
   }
 

@@ -30,6 +30,14 @@ export class VmNegotiation {
   #usOn = 0
   #themAsked = 0
   #themOn = 0
+  readonly #us: readonly number[]
+  readonly #them: readonly number[]
+
+  /** @param us options of ours to agree to when asked. @param them the same for the other side's. */
+  constructor(us: readonly number[] = US, them: readonly number[] = THEM) {
+    this.#us = us
+    this.#them = them
+  }
 
   usOn(option: number): boolean {
     return (this.#usOn & bit(option)) !== 0
@@ -62,7 +70,7 @@ export class VmNegotiation {
           this.#usOn |= mask
           return { answer: null, change: 'on' }
         }
-        if (!US.includes(option)) return { answer: WONT, change: null }
+        if (!this.#us.includes(option)) return { answer: WONT, change: null }
         this.#usOn |= mask
         return { answer: WILL, change: 'on' }
       case DONT:
@@ -80,7 +88,7 @@ export class VmNegotiation {
           this.#themOn |= mask
           return { answer: null, change: 'on' }
         }
-        if (!THEM.includes(option)) return { answer: DONT, change: null }
+        if (!this.#them.includes(option)) return { answer: DONT, change: null }
         this.#themOn |= mask
         return { answer: DO, change: 'on' }
       case WONT:

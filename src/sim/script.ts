@@ -1,6 +1,6 @@
 /** Scripts of what happens to simulated VMs, and when: a YAML or JSON list of steps. */
 import { LineCounter, parseDocument, type Node as YamlNode } from 'yaml'
-import { nearest, VspcError } from '../base/index.ts'
+import { nearest, parseHex, VspcError } from '../base/index.ts'
 import { MIGRATION_FAILURES, type MigrationFailure, SOURCE_FINS, type SourceFin } from './migration-variants.ts'
 
 export type SimStep = {
@@ -22,14 +22,28 @@ export type SimStep = {
       readonly goaheadLimitMs?: number
       readonly peerOkLimitMs?: number
       readonly failure?: MigrationFailure
+      /** Hex; default 4 random bytes for each port. */
+      readonly sequence?: string
     }
   | { readonly do: 'power-on' | 'drop' }
   | { readonly do: 'power-off'; readonly how?: 'fin' | 'reset' }
   | { readonly do: 'print'; readonly text: string; readonly port?: number }
   | { readonly do: 'rename'; readonly name: string }
+  /** Bytes as they are, `times` over (default 1): unknown commands, floods, broken frames. */
+  | { readonly do: 'send'; readonly hex: string; readonly times?: number; readonly port?: number }
+  /** A suboption of option 232: `hex`, followed by `bytes` times the letter A. */
+  | {
+      readonly do: 'suboption'
+      readonly code: number
+      readonly hex?: string
+      readonly bytes?: number
+      readonly port?: number
+    }
+  /** The VM reads nothing for `ms`. */
+  | { readonly do: 'stall'; readonly ms: number; readonly port?: number }
 )
 
-type FieldKind = 'seconds' | 'ms' | 'text' | 'index' | readonly string[]
+type FieldKind = 'seconds' | 'ms' | 'text' | 'index' | 'hex' | readonly string[]
 
 /** Fields each action takes besides at, every, vm and do; `!` = required. */
 const ACTIONS: Record<string, Record<string, { kind: FieldKind; required?: true }>> = {
@@ -40,6 +54,7 @@ const ACTIONS: Record<string, Record<string, { kind: FieldKind; required?: true 
     goaheadLimitMs: { kind: 'ms' },
     peerOkLimitMs: { kind: 'ms' },
     failure: { kind: MIGRATION_FAILURES },
+    sequence: { kind: 'hex' },
   },
   // Short for a migrate that fails after GOAHEAD.
   abort: { to: { kind: 'text' }, stunMs: { kind: 'ms' } },
@@ -48,7 +63,18 @@ const ACTIONS: Record<string, Record<string, { kind: FieldKind; required?: true 
   drop: {},
   print: { text: { kind: 'text', required: true }, port: { kind: 'index' } },
   rename: { name: { kind: 'text', required: true } },
+  send: { hex: { kind: 'hex', required: true }, times: { kind: 'index' }, port: { kind: 'index' } },
+  suboption: {
+    code: { kind: 'index', required: true },
+    hex: { kind: 'hex' },
+    bytes: { kind: 'index' },
+    port: { kind: 'index' },
+  },
+  stall: { ms: { kind: 'ms', required: true }, port: { kind: 'index' } },
 }
+
+/** What one step may put on the wire, so that a slip of the pen is no gigabyte. */
+const MAX_SENT_BYTES = 16 << 20
 
 const COMMON: Record<string, { kind: FieldKind; required?: true }> = {
   at: { kind: 'seconds', required: true },
@@ -100,8 +126,17 @@ function parseStep(entry: unknown, where: string, number: number): SimStep {
   }
   for (const [name, field] of Object.entries(fields)) checkField(fail, name, step[name], field)
   if (step['every'] === 0) fail('"every" must be more than 0 seconds')
+  checkSize(fail, step)
   if (action === 'abort') return { ...step, do: 'migrate', failure: 'abort-after-goahead', where } as SimStep
   return { ...step, where } as SimStep
+}
+
+function checkSize(fail: (text: string) => never, step: Record<string, unknown>): void {
+  const own = typeof step['hex'] === 'string' ? (parseHex(step['hex'])?.length ?? 0) : 0
+  const times = typeof step['times'] === 'number' ? step['times'] : 1
+  const filled = typeof step['bytes'] === 'number' ? step['bytes'] : 0
+  if (own * times + filled > MAX_SENT_BYTES) fail(`more than ${MAX_SENT_BYTES} bytes in one step`)
+  if (typeof step['code'] === 'number' && step['code'] > 255) fail(`"code" is ${step['code']}; expected 0 to 255`)
 }
 
 function checkField(
@@ -118,6 +153,8 @@ function checkField(
   const wrong = (hint = '') => fail(`"${name}" is ${JSON.stringify(value)}; expected ${describeKind(kind)}${hint}`)
   if (kind === 'text') {
     if (typeof value !== 'string' || value === '') wrong()
+  } else if (kind === 'hex') {
+    if (typeof value !== 'string' || parseHex(value) === null) wrong()
   } else if (kind === 'seconds' || kind === 'ms' || kind === 'index') {
     if (typeof value !== 'number' || !Number.isFinite(value) || value < 0) wrong()
     else if (kind === 'index' && !Number.isInteger(value)) wrong()
@@ -132,6 +169,7 @@ function describeKind(kind: FieldKind): string {
   if (kind === 'ms') return 'a number of milliseconds'
   if (kind === 'index') return 'a whole number from 0'
   if (kind === 'text') return 'text'
+  if (kind === 'hex') return "pairs of hex digits, as in 'ff fa e8 63 ff f0'"
   return `one of ${words(kind)}`
 }
 

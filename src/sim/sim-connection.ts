@@ -52,6 +52,8 @@ export interface SimConnectionHandler {
   /** `payload` without the option byte; the handler may keep it. */
   sub?(connection: SimConnection, option: number, payload: Uint8Array): void
   command?(connection: SimConnection, command: number): void
+  /** WILL, WONT, DO or DONT (251-254), for peers that answer in ways of their own. */
+  verb?(connection: SimConnection, verb: number, option: number): void
   /** The socket takes data again after `data()` returned false. */
   writable?(connection: SimConnection): void
   closed?(connection: SimConnection, info: CloseInfo): void
@@ -201,6 +203,7 @@ export class SimConnection extends HostSocket implements WireSink, AutopilotWire
   onVerb(verb: number, option: number, at: number): void {
     this.log?.sink.onVerb(verb, option, at)
     this.#autopilot.verb(verb, option)
+    this.#handler?.verb?.(this, verb, option)
   }
 
   onSub(option: number, payload: Uint8Array, at: number): void {

@@ -1,8 +1,10 @@
 import type { Clock } from '../base/index.ts'
 import type { Opening } from './autopilot.ts'
 import type { GuestSpec } from './guest-kinds.ts'
+import type { IdentityKind } from './identity-kinds.ts'
 import type { MigrationResult } from './migration.ts'
 import type { SimStep } from './script.ts'
+import type { WriteSplit } from './split-writer.ts'
 import type { LatencySummary, VmotionCounts } from './statistics.ts'
 import type { SimTarget } from './target.ts'
 
@@ -28,6 +30,10 @@ export interface SimulationOptions {
   /** Default `vSPC.py`. */
   readonly serviceURI?: string
   readonly opening?: Opening | 'mixed'
+  /** Default `normal`. */
+  readonly identity?: IdentityKind
+  /** How every write is cut. Default: not at all. */
+  readonly split?: WriteSplit
   /** For UUIDs, sequences and the choice of who moves where. Default 1. */
   readonly seed?: number
   readonly script?: readonly SimStep[]

@@ -4,6 +4,7 @@ import { OPENINGS, type Opening } from './autopilot.ts'
 import { BackendGuest } from './guest-backend.ts'
 import { createGuest, type GuestSpec } from './guest-kinds.ts'
 import { simUuid, simVmName } from './identity.ts'
+import { identityOf } from './identity-kinds.ts'
 import type { SimHost } from './migration.ts'
 import type { Random } from './random.ts'
 import { type SimPortSpec, SimVm } from './sim-vm.ts'
@@ -32,7 +33,14 @@ export function makeHost(index: number, targets: readonly SimTarget[]): SimHost 
 
 /** VM `index` from 0: `vm-0001`, on the hosts, targets and guests in turn. */
 export function makeVm(index: number, options: SimulationOptions, shared: SharedByVms): SimVm {
-  const { targets, guests = [{ kind: 'echo' }], seed = 1, redialMs, opening = 'reactive' } = options
+  const {
+    targets,
+    guests = [{ kind: 'echo' }],
+    seed = 1,
+    redialMs,
+    opening = 'reactive',
+    identity = 'normal',
+  } = options
   const { hosts, clock, random, tickers } = shared
   const name = simVmName(index)
   const guest = guests[index % guests.length] ?? { kind: 'silent' }
@@ -44,15 +52,13 @@ export function makeVm(index: number, options: SimulationOptions, shared: Shared
     target: targets[index % targets.length] as SimTarget,
     host: hosts[index % hosts.length] as SimHost,
     ports: makePorts(index, name, guest, options),
-    identity: (host) => ({
-      vcUuid,
-      name,
-      biosUuid,
-      locationUuid: simUuid('location', seed, index, hosts.indexOf(host)),
-    }),
+    identity: (host) => {
+      const locationUuid = simUuid('location', seed, index, hosts.indexOf(host))
+      return identityOf(identity, { vcUuid, name, biosUuid, locationUuid }, index)
+    },
     opening: opening === 'mixed' ? (OPENINGS[index % OPENINGS.length] as Opening) : opening,
     recordInput: false,
-    connection: { record: false, noDelay: options.noDelay ?? true },
+    connection: { record: false, noDelay: options.noDelay ?? true, split: options.split },
     clock,
     random,
     tickers,

@@ -3,6 +3,7 @@ import { type Clock, errorMessage, systemClock, type Timer, VspcError } from '..
 import type { MigrateOptions, MigrationResult, SimHost } from './migration.ts'
 import { Random } from './random.ts'
 import { matchesVm, type SimStep } from './script.ts'
+import { scriptBytes, sendStep } from './script-bytes.ts'
 import type { SimVm } from './sim-vm.ts'
 import type { SimulationOptions, SimulationStatistics } from './simulation-types.ts'
 import { makeHost, makeVm } from './simulation-vms.ts'
@@ -109,7 +110,8 @@ export class Simulation {
     try {
       const result = await vm.migrate({ ...options, to: options.to ?? this.#otherHost(vm) })
       this.#vmotions.add(result)
-      this.#options.onEvent?.({ type: 'vmotion', vm: vm.name, result })
+      // What the power-off cuts short is no news.
+      if (this.#stopping === null) this.#options.onEvent?.({ type: 'vmotion', vm: vm.name, result })
       return result
     } finally {
       this.#vmotions.running--
@@ -230,7 +232,9 @@ export class Simulation {
       case 'migrate': {
         const to = this.hosts.find((host) => host.name === step.to)
         const { sourceFin, stunMs, goaheadLimitMs, peerOkLimitMs, failure } = step
-        await this.migrate(vm, { ...(to ? { to } : {}), sourceFin, stunMs, goaheadLimitMs, peerOkLimitMs, failure })
+        const sequence = step.sequence === undefined ? undefined : scriptBytes(step.sequence)
+        const how = { sourceFin, stunMs, goaheadLimitMs, peerOkLimitMs, failure, sequence }
+        await this.migrate(vm, { ...(to ? { to } : {}), ...how })
         return
       }
       case 'power-on':
@@ -247,6 +251,16 @@ export class Simulation {
         return
       case 'rename':
         vm.rename(step.name)
+        return
+      case 'send':
+      case 'suboption':
+        sendStep(step, vm)
+        return
+      case 'stall': {
+        const { connection } = vm.port(step.port ?? 0)
+        connection?.pauseReading()
+        this.#after(step.ms, () => connection?.resumeReading())
+      }
     }
   }
 

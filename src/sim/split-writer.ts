@@ -1,4 +1,5 @@
 import type { Socket } from 'node:net'
+import { VspcError } from '../base/index.ts'
 import { concatBytes } from './wire.ts'
 
 /**
@@ -6,6 +7,18 @@ import { concatBytes } from './wire.ts'
  * of n, `bytes` into single bytes, `glue` joins all writes of one turn of the event loop into one.
  */
 export type WriteSplit = 'bytes' | 'glue' | { readonly at: number } | { readonly every: number }
+
+/**
+ * Parses `bytes`, `glue`, `at:N` (each write cut once, after N bytes) or `every:N`.
+ * @throws VspcError VSPC_USAGE for anything else.
+ */
+export function parseSplit(text: string): WriteSplit {
+  if (text === 'bytes' || text === 'glue') return text
+  const match = /^(at|every):([1-9]\d{0,6})$/.exec(text)
+  if (!match) throw new VspcError('VSPC_USAGE', `unknown split "${text}"; accepted: bytes, glue, at:N, every:N`)
+  const count = Number(match[2])
+  return match[1] === 'at' ? { at: count } : { every: count }
+}
 
 /**
  * Writes pieces one by one, each after the kernel has taken the one before and a turn of the event loop has passed, so

@@ -6,6 +6,7 @@ import { createServer, type ListenOptions as NetListenOptions, type Server, type
 import { errorMessage, VspcError } from '../base/index.ts'
 import { type ByteStream, ignoreError, type PeerInfo } from './byte-stream.ts'
 import type { ListenHandlers, ListenOptions } from './contracts.ts'
+import { DescriptorWatch } from './descriptors.ts'
 import type { Endpoint } from './endpoint.ts'
 import { awaitFirstByte } from './first-byte.ts'
 import { acceptError } from './system-errors.ts'
@@ -32,21 +33,25 @@ export class Listener {
   readonly #options: ListenOptions
   /** Sockets not handed over yet: to be dropped by `close`. */
   readonly #pending = new Set<Socket>()
+  readonly #descriptors: DescriptorWatch
 
   private constructor(plan: AcceptPlan, handlers: ListenHandlers, options: ListenOptions) {
     this.#plan = plan
     this.#handlers = handlers
     this.#options = options
+    this.#descriptors = new DescriptorWatch('vm', options.clock)
     this.server = createServer({
       allowHalfOpen: true,
       noDelay: true,
       keepAlive: true,
       keepAliveInitialDelay: options.limits.keepAliveMs,
     })
-    this.server.on(
-      'connection',
-      plan.tls === null ? (socket) => this.#plain(socket) : (socket) => this.#withTls(socket),
-    )
+    const take = plan.tls === null ? (socket: Socket) => this.#plain(socket) : (socket: Socket) => this.#withTls(socket)
+    this.server.on('connection', (socket) => {
+      const shortage = this.#descriptors.shortage(socket)
+      if (shortage === null) take(socket)
+      else this.#refuse(socket, shortage)
+    })
   }
 
   /** Binds and listens. @throws what the system says; the caller words it. */
@@ -57,8 +62,7 @@ export class Listener {
       server.once('error', reject)
       server.listen({ ...plan.address, backlog: BACKLOG }, () => {
         server.off('error', reject)
-        // Node emits failed accepts here; the listener itself is none the worse. For want of descriptors (EMFILE)
-        // libuv does not even tell: it takes the connection with a spare descriptor and closes it (seen, Node 20.20).
+        // Node emits failed accepts here; the listener itself is none the worse.
         server.on('error', (error) => listener.#acceptFailed(error))
         resolve()
       })
@@ -84,6 +88,12 @@ export class Listener {
 
   #acceptFailed(error: Error): void {
     this.#handlers.problem({ kind: 'accept', peer: null, error: acceptError(this.#plan.endpoint, error) })
+  }
+
+  #refuse(socket: Socket, shortage: string): void {
+    socket.on('error', ignoreError)
+    socket.destroy()
+    this.#acceptFailed(Object.assign(new Error(shortage), { code: 'EMFILE' }))
   }
 
   #plain(socket: Socket): void {

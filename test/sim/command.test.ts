@@ -99,6 +99,8 @@ describe('vspc sim', () => {
     [['--guest', 'linux'], 'unknown guest "linux"; accepted: echo'],
     [['--target', 'localhost:1'], '"localhost:1" is not a URI'],
     [['--opening', 'shy'], 'Allowed choices are reactive'],
+    [['--identity', 'shy'], 'Allowed choices are normal'],
+    [['--split', 'at:0'], 'unknown split "at:0"; accepted: bytes, glue, at:N, every:N'],
     [['--duration', '5 s'], '--duration: "5 s" is not a duration'],
     [['--backend', 'pty:/x'], '"pty:/x" is not a URI'],
     [['--script', '/does/not/exist.yaml'], 'cannot read the script "/does/not/exist.yaml"'],

@@ -2,6 +2,7 @@ import { afterEach, describe, expect, it } from 'vitest'
 import { ManualClock } from '../../src/base/index.ts'
 import {
   canonicalUuid,
+  IDENTITY_KINDS,
   parseSimScript,
   Simulation,
   type SimulationEvent,
@@ -10,7 +11,7 @@ import {
   simulate,
   simVmName,
 } from '../../src/sim/index.ts'
-import { type DoubleBehaviour, ProxyDouble } from './proxy-double.ts'
+import { type DoubleBehaviour, hex, ProxyDouble } from './proxy-double.ts'
 
 let proxy: ProxyDouble
 let simulation: Simulation | null = null
@@ -129,6 +130,57 @@ describe('simulate', () => {
     expect(sim.statistics().vmotions.unexpected).toBe(0)
     expect((await proxy.connection(0)).serial.toString() + (await proxy.connection(1)).serial.toString()).toBe('hello')
   })
+
+  it('a script sends bytes of its own: raw ones many times over, and suboptions of any size', async () => {
+    const script = parseSimScript(`
+- { at: 1, vm: vm-0001, do: send, hex: 'ff fc 03 ff fe 03', times: 100 }
+- { at: 1, vm: vm-0001, do: suboption, code: 255, hex: '01 ff' }
+- { at: 1, vm: vm-0001, do: suboption, code: 82, bytes: 65536 }
+- { at: 2, vm: vm-0001, do: migrate, sequence: 'ff f0 00' }
+`)
+    const clock = new ManualClock()
+    await run({}, { vms: 1, guests: [{ kind: 'silent' }], script, clock })
+    const wire = await proxy.connection(0)
+    clock.advance(1_000)
+    await wire.until((each) => each.raw.length > 65_536 && each.raw.subarray(-2).equals(hex('fff0')))
+    expect(wire.tokens.filter((token) => token === 'FFFC03')).toHaveLength(100)
+    expect(wire.tokens).toContain('FFFAE8FF01FFFFF0')
+    clock.advance(1_000)
+    await seen((all) => all.length === 1)
+    expect(wire.tokens).toContain('FFFAE828FFF000FFF0')
+    expect(events).toMatchObject([{ type: 'vmotion', result: { outcome: 'completed' } }])
+  })
+
+  it('stall: what the proxy sends meanwhile is read afterwards', async () => {
+    const script = parseSimScript('- { at: 1, vm: vm-0001, do: stall, ms: 500 }')
+    const clock = new ManualClock()
+    const sim = await run({}, { vms: 2, guests: [{ kind: 'silent' }], script, clock })
+    const [stalled, other] = [await proxy.connection(0), await proxy.connection(1)]
+    clock.advance(1_000)
+    stalled.send(Buffer.concat([Buffer.from('typed'), hex('fffd18')]))
+    other.send(Buffer.concat([Buffer.from('and'), hex('fffd18')]))
+    await other.until((each) => each.tokens.includes('FFFC18'))
+    expect(sim.statistics().bytesToVms).toBe(3)
+    clock.advance(500)
+    await stalled.until((each) => each.tokens.includes('FFFC18'))
+    expect(sim.statistics().bytesToVms).toBe(8)
+  })
+
+  it.each(IDENTITY_KINDS)('identity %s: attaches', async (identity) => {
+    const sim = await run({}, { vms: 8, identity, split: 'glue' })
+    expect(sim.statistics()).toMatchObject({ portsAttached: 8 })
+  })
+
+  it('what a power-off cuts short is no news', async () => {
+    const sim = await run({}, { vms: 1, guests: [{ kind: 'silent' }] })
+    const [vm] = sim.vms
+    if (!vm) throw new Error('no VM')
+    const migration = sim.migrate(vm, { stunMs: 60_000 })
+    await (await proxy.connection(0)).until(() => proxy.events.includes('begin 0'))
+    await sim.stop()
+    expect((await migration).outcome).toBe('lost')
+    expect(events).toEqual([])
+  })
 })
 
 describe('identities', () => {
@@ -166,6 +218,10 @@ describe('parseSimScript', () => {
     ['- { at: 1, vm: a, do: migrate, failure: peer-rong }', /did you mean "peer-wrong"\?/],
     ['- { at: 1, vm: a, do: migrate, stunMs: -1 }', /"stunMs" is -1/],
     ['- { at: 1, every: 0, vm: a, do: drop }', /more than 0/],
+    ['- { at: 1, vm: a, do: send, hex: fff }', /"hex" is "fff"; expected pairs of hex digits/],
+    ['- { at: 1, vm: a, do: send, hex: ff, times: 99999999 }', /more than 16777216 bytes in one step/],
+    ['- { at: 1, vm: a, do: suboption, code: 256 }', /"code" is 256; expected 0 to 255/],
+    ['- { at: 1, vm: a, do: migrate, sequence: 7 }', /"sequence" is 7/],
   ])('%j is refused with line, step and fix', (text, message) => {
     expect(() => parseSimScript(text, 's.yaml')).toThrow(message)
     expect(() => parseSimScript(text, 's.yaml')).toThrow(expect.objectContaining({ code: 'VSPC_SIM_SCRIPT' }))
