@@ -19,6 +19,13 @@ import { ConfigError, type ConfigProblem, type SettingPath, type SettingsSource 
 
 /** No configuration is this long; YAML takes time and memory out of proportion to its length. */
 const MAX_FILE_BYTES = 1 << 20
+/**
+ * The parser calls itself for each level, and a stack that overflows in the middle of a regular expression ends the
+ * process. No setting is nested deeper than a few levels.
+ */
+const MAX_DEPTH = 100
+/** A file that is no YAML at all has a mistake in every line, and nobody reads them all. */
+const MAX_MISTAKES = 50
 /** How often values may be repeated through aliases in all. */
 const MAX_ALIASES = 100
 
@@ -71,6 +78,14 @@ function readText(file: string, path: string): string {
 /** @throws ConfigError VSPC_CONFIG_SYNTAX. */
 export function parseConfigText(file: string, text: string, directory: string): SettingsSource {
   const lines = new LineCounter()
+  const deep = tooDeepAt(text)
+  if (deep !== null) {
+    const before = text.slice(0, deep).split('\n')
+    const line = before.length
+    const column = (before.at(-1) ?? '').length + 1
+    const message = `values are nested more than ${MAX_DEPTH} deep here; no setting is`
+    throw new ConfigError([{ code: 'VSPC_CONFIG_SYNTAX', where: `${file}:${line}:${column}`, line, column, message }])
+  }
   const document = parseDocument(text, {
     lineCounter: lines,
     prettyErrors: false,
@@ -85,7 +100,7 @@ export function parseConfigText(file: string, text: string, directory: string): 
   const mistakes: YAMLError[] = [...document.errors, ...document.warnings]
   if (mistakes.length > 0) {
     throw new ConfigError(
-      mistakes.map(({ code, message, pos }) => ({
+      mistakes.slice(0, MAX_MISTAKES).map(({ code, message, pos }) => ({
         code: 'VSPC_CONFIG_SYNTAX',
         ...at(pos[0]),
         message:
@@ -102,6 +117,17 @@ export function parseConfigText(file: string, text: string, directory: string): 
     directory,
     locate: (path, part) => at(offsetOf(document, path, part)),
   }
+}
+
+/** Offset of what may be nested too deep, by a rough count that also takes brackets in texts for such; or null. */
+function tooDeepAt(text: string): number | null {
+  let depth = 0
+  for (const { 0: bracket, index } of text.matchAll(/[[\]{}]/g)) {
+    depth = Math.max(0, depth + (bracket === '[' || bracket === '{' ? 1 : -1))
+    if (depth > MAX_DEPTH) return index
+  }
+  const block = new RegExp(`(?:[-?:] +){${MAX_DEPTH}}|^ {${2 * MAX_DEPTH}}`, 'm').exec(text)
+  return block?.index ?? null
 }
 
 type Locator = (offset: number) => Pick<ConfigProblem, 'where' | 'line' | 'column'>

@@ -198,7 +198,8 @@ function parseRecord(text: string, fault: LineFault): CaptureRecord | null {
   const isGap = typeof json['gap'] === 'object' && json['gap'] !== null
   if (!isGap && json['d'] === undefined && json['e'] === undefined) return null
   const t = json['t']
-  if (typeof t !== 'number' || t < 0) throw fault('"t" must be a time in seconds, 0 or more')
+  // JSON writes 1e999, which is no time to wait for.
+  if (typeof t !== 'number' || t < 0 || !Number.isFinite(t)) throw fault('"t" must be a time in seconds, 0 or more')
   if (isGap) {
     const { records, bytes } = json['gap'] as Record<string, unknown>
     return { kind: 'gap', t, records: countOr0(records), bytes: countOr0(bytes) }

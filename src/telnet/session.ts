@@ -4,7 +4,7 @@
  * Bytes go in through `receive`; everything comes out through the owner's methods, synchronously and in wire order.
  * Answers to one chunk are gathered and sent as one piece at its end.
  */
-import { type Verb, WILL, WONT } from './codes.ts'
+import { DO, type Verb, WILL, WONT } from './codes.ts'
 import { Decoder, type DecoderSink, type TelnetAnomaly } from './decoder.ts'
 import { encodeCommand, encodeData, encodeNegotiation, encodeSubnegotiation } from './encoder.ts'
 import { type OptionPolicy, OptionStates, type OptionStep, type Side } from './options.ts'
@@ -95,7 +95,10 @@ export class TelnetSession implements DecoderSink {
 
   negotiation(verb: Verb, option: number): void {
     const side: Side = verb === WILL || verb === WONT ? 'them' : 'us'
-    this.#apply(side, option, this.options.receive(verb, option))
+    const asks = (verb === WILL || verb === DO) && this.options.state(side, option) === 'NO'
+    // What cannot be answered is not agreed to: else an option could be turned off and on, and announced, for ever.
+    if (asks && this.#repliesLeft <= 0) this.#leaveUnanswered()
+    else this.#apply(side, option, this.options.receive(verb, option))
   }
 
   subnegotiation(option: number, payload: Uint8Array): void {
@@ -115,13 +118,18 @@ export class TelnetSession implements DecoderSink {
       if (this.#repliesLeft > 0) {
         this.#repliesLeft--
         this.#send(encodeNegotiation(step.answer, option))
-      } else if (this.#repliesLeft === 0) {
-        // Said once; from here on silence. A peer that needs more answers than this is not negotiating.
-        this.#repliesLeft = -1
-        this.#owner.telnetAnomaly('negotiation-flood', Math.max(0, this.#decoder.offset - 1))
+      } else {
+        this.#leaveUnanswered()
       }
     }
     if (step.announce !== null) this.#owner.telnetOption(side, option, step.announce)
+  }
+
+  /** Said once; from then on silence. A peer that needs more answers than this is not negotiating. */
+  #leaveUnanswered(): void {
+    if (this.#repliesLeft < 0) return
+    this.#repliesLeft = -1
+    this.#owner.telnetAnomaly('negotiation-flood', Math.max(0, this.#decoder.offset - 1))
   }
 
   #send(bytes: Uint8Array): void {
