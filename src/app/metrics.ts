@@ -2,6 +2,7 @@
 import { type EventLoopUtilization, monitorEventLoopDelay, performance } from 'node:perf_hooks'
 import { Counter, Gauge, Histogram, Registry } from 'prom-client'
 import type { HistoryCounters, HistoryGauges, HistoryStore } from '../history/index.ts'
+import { openFileLimit } from '../transport/index.ts'
 import type { ConsoleMode, Counters, Port, Server } from '../vspc/index.ts'
 
 type CounterSpec = readonly [name: string, help: string, labels?: Readonly<Record<string, string>>]
@@ -199,6 +200,10 @@ export class Metrics {
       },
     })
     this.#addGauge('process_resident_memory_bytes', 'Resident memory.', () => process.memoryUsage.rss())
+    const maxFiles = openFileLimit()
+    if (maxFiles !== null) {
+      this.#addGauge('process_max_fds', 'Open files allowed.', () => openFileLimit() ?? maxFiles)
+    }
     this.#addGauge(
       'process_start_time_seconds',
       'Start of the process, since 1970.',

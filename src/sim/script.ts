@@ -1,6 +1,6 @@
 /** Scripts of what happens to simulated VMs, and when: a YAML or JSON list of steps. */
-import { LineCounter, parseDocument, type Node as YamlNode } from 'yaml'
-import { nearest, parseHex, VspcError } from '../base/index.ts'
+import { type Document, LineCounter, parseDocument, type Node as YamlNode } from 'yaml'
+import { errorMessage, nearest, parseHex, VspcError } from '../base/index.ts'
 import { MIGRATION_FAILURES, type MigrationFailure, SOURCE_FINS, type SourceFin } from './migration-variants.ts'
 
 export type SimStep = {
@@ -89,12 +89,12 @@ const COMMON: Record<string, { kind: FieldKind; required?: true }> = {
  */
 export function parseSimScript(text: string, file = 'script'): SimStep[] {
   const lineCounter = new LineCounter()
-  const document = parseDocument(text, { lineCounter, prettyErrors: false })
+  const document = parseDocument(text, { lineCounter, prettyErrors: false, logLevel: 'error' })
   const lineOf = (offset: number) => lineCounter.linePos(offset).line
   const [fault] = document.errors
   if (fault) throw new VspcError('VSPC_SIM_SCRIPT', `${file}:${lineOf(fault.pos[0])}: ${fault.message}`)
   const root = document.contents
-  const entries: unknown = document.toJS()
+  const entries = entriesOf(document, file)
   if (!Array.isArray(entries)) {
     throw new VspcError('VSPC_SIM_SCRIPT', `${file}:1: expected a list of steps, as in ${EXAMPLE}`)
   }
@@ -103,6 +103,15 @@ export function parseSimScript(text: string, file = 'script'): SimStep[] {
     const where = `${file}:${lineOf(nodes[index]?.range?.[0] ?? 0)}`
     return parseStep(entry, where, index + 1)
   })
+}
+
+/** Aliases without an anchor, or repeated without end, are only noticed here. */
+function entriesOf(document: Document.Parsed, file: string): unknown {
+  try {
+    return document.toJS()
+  } catch (cause) {
+    throw new VspcError('VSPC_SIM_SCRIPT', `${file}: ${errorMessage(cause)}; write repeated values out`, { cause })
+  }
 }
 
 const EXAMPLE = '- { at: 5, vm: vm-0001, do: migrate }'
@@ -139,6 +148,15 @@ function checkSize(fail: (text: string) => never, step: Record<string, unknown>)
   if (typeof step['code'] === 'number' && step['code'] > 255) fail(`"code" is ${step['code']}; expected 0 to 255`)
 }
 
+/** A value that holds itself, by an alias, has no JSON. */
+function shown(value: unknown): string {
+  try {
+    return JSON.stringify(value)
+  } catch {
+    return 'a value that holds itself'
+  }
+}
+
 function checkField(
   fail: (text: string) => never,
   name: string,
@@ -150,7 +168,7 @@ function checkField(
     if (field.required) fail(`"${name}" is missing; expected ${describeKind(kind)}`)
     return
   }
-  const wrong = (hint = '') => fail(`"${name}" is ${JSON.stringify(value)}; expected ${describeKind(kind)}${hint}`)
+  const wrong = (hint = '') => fail(`"${name}" is ${shown(value)}; expected ${describeKind(kind)}${hint}`)
   if (kind === 'text') {
     if (typeof value !== 'string' || value === '') wrong()
   } else if (kind === 'hex') {

@@ -24,6 +24,8 @@ import {
 import type { VmSession } from './vm-session.ts'
 
 const KNOWN_TO_US = Uint8Array.from(PROXY_KNOWN_SUBOPTIONS)
+/** Lines that one connection may have written about what it does wrong: a few bytes from it would cost us 200 each. */
+const MAX_COMPLAINTS = 50
 const NOT_A_VM =
   'This is the port of a virtual serial port concentrator: virtual machines connect here, people do not.\r\n' +
   'To reach a console use: vspc ports, vspc attach NAME\r\n'
@@ -46,6 +48,7 @@ export class Dialogue {
   #agreed = false
   /** WONT-PROXY was said for a serviceURI: another DO-PROXY is looked at again. */
   #refusedUri = false
+  #complaints = 0
 
   constructor(session: VmSession) {
     this.#session = session
@@ -68,7 +71,8 @@ export class Dialogue {
       if (!this.#agreed && session.role === 'opening') this.#awaitAnnouncement()
       this.#agreed = true
     } else if (change === 'off') {
-      session.core.log.warn(
+      this.#complain(
+        'warn',
         { peer: session.peer.display },
         'the VM turned VMWARE-TELNET-EXT off: plain data from here on, no vMotion',
       )
@@ -95,7 +99,7 @@ export class Dialogue {
   /** One suboption. @param payload code byte and body. */
   receive(payload: Uint8Array): void {
     const message = decodeVmMessage(payload)
-    const { counters, log } = this.#session.core
+    const { counters } = this.#session.core
     if (message === null) {
       counters.suboptionAnomalies++
     } else if (message.kind === 'unknown') {
@@ -105,7 +109,7 @@ export class Dialogue {
         this.#say({ kind: 'UNKNOWN-SUBOPTION-RCVD-2', code: message.code })
     } else if (message.kind === 'malformed') {
       counters.suboptionAnomalies++
-      log.warn({ peer: this.#session.peer.display, reason: message.reason }, 'malformed suboption')
+      this.#complain('warn', { peer: this.#session.peer.display, reason: message.reason }, 'malformed suboption')
       if (message.code === SUBOPTION.DO_PROXY) this.#say({ kind: 'WONT-PROXY' })
     } else {
       this.#handle(message)
@@ -115,7 +119,8 @@ export class Dialogue {
   #handle(message: VmMessage): void {
     switch (message.kind) {
       case 'KNOWN-SUBOPTIONS-1':
-        this.#introduction().knownToVm = message.codes.subarray(0, 256)
+        // A copy: the rest of a long list is not worth keeping.
+        this.#introduction().knownToVm = new Uint8Array(message.codes.subarray(0, 256))
         break
       case 'UNKNOWN-SUBOPTION-RCVD-1':
         // Questions are odd, their answers one below.
@@ -178,18 +183,19 @@ export class Dialogue {
     const again = session.role === 'refused' && this.#refusedUri
     if (session.role !== 'opening' && session.role !== 'source' && !again) {
       if (session.role !== 'retired') this.#say({ kind: 'WONT-PROXY' })
-      core.log.warn(fields(), 'DO-PROXY where none belongs; no effect')
+      this.#complain('warn', fields(), 'DO-PROXY where none belongs; no effect')
       return
     }
     if (session.port !== null) {
       const same = session.port.serviceURI === uri.display && session.port.direction === direction
-      if (!same) core.log.warn(fields(), 'DO-PROXY with another serviceURI on an attached port; refused')
+      if (!same) this.#complain('warn', fields(), 'DO-PROXY with another serviceURI on an attached port; refused')
       this.#say({ kind: same ? 'WILL-PROXY' : 'WONT-PROXY' })
       return
     }
     if (!matchesService(uri, core.serviceUris)) {
       core.counters.wontProxy++
-      core.log.warn(
+      this.#complain(
+        'warn',
         { ...fields(), accepted: core.serviceUris },
         'WONT-PROXY: this serviceURI is not one of "serviceUris"; correct the VM or the configuration',
       )
@@ -203,10 +209,11 @@ export class Dialogue {
     const intro = this.#introduction()
     intro.serviceUri = uri
     intro.direction = direction
-    intro.accepted = true
     this.#say({ kind: 'WILL-PROXY' })
     this.#ask(intro)
-    session.arm(core.limits.identityMs, () => this.#attach('it did not answer in time'))
+    // Once: a host that repeats itself must not put off its own deadline.
+    if (!intro.accepted || again) session.arm(core.limits.identityMs, () => this.#attach('it did not answer in time'))
+    intro.accepted = true
     this.#attachWhenKnown()
   }
 
@@ -227,6 +234,8 @@ export class Dialogue {
   }
 
   #question(intro: Introduction, kind: Extract<ProxyMessage, { kind: `GET-${string}` }>['kind'], answer: number): void {
+    // DO-PROXY again is answered again; what was asked is not asked again.
+    if (intro.waiting.has(answer)) return
     intro.waiting.add(answer)
     this.#say({ kind })
   }
@@ -284,10 +293,7 @@ export class Dialogue {
     const uuid = canonicalUuid(text)
     if (uuid === null && text.length > 0) {
       this.#session.core.counters.suboptionAnomalies++
-      this.#session.core.log.warn(
-        { peer: this.#session.peer.display, text: cleanText(text, 64) },
-        'not a UUID; ignored',
-      )
+      this.#complain('warn', { peer: this.#session.peer.display, text: cleanText(text, 64) }, 'not a UUID; ignored')
     }
     return uuid
   }
@@ -299,7 +305,8 @@ export class Dialogue {
     // Not having learnt the UUID is no reason to refuse: the port gets the best name it can have now.
     if (session.role === 'opening' && this.#intro?.accepted) this.#attach('a vMotion began before it answered')
     if (session.port === null || session.role !== 'source') {
-      session.core.log.warn(
+      this.#complain(
+        'warn',
         { peer: session.peer.display, role: session.role },
         'VMOTION-BEGIN from a connection that runs no port: NOTNOW',
       )
@@ -329,7 +336,8 @@ export class Dialogue {
     if (found === null || port === null || contradicts || !mayPeer || !port.handover.peer(session, found)) {
       core.counters.unknownPeers++
       // Never log the payload: most of it may be a live secret.
-      core.log.warn(
+      this.#complain(
+        'warn',
         { peer: session.peer.display, bytes: cookie.length, contradicts },
         'VMOTION-PEER with an unknown or used cookie: not answered; the host will give its vMotion up',
       )
@@ -353,10 +361,24 @@ export class Dialogue {
 
   #noEffect(kind: VmMessage['kind']): void {
     this.#session.core.counters.suboptionAnomalies++
-    this.#session.core.log.info(
+    this.#complain(
+      'info',
       { peer: this.#session.peer.display, kind, role: this.#session.role },
       'message without effect here',
     )
+  }
+
+  /** Counters go on; the log does not: what a peer gets wrong it can get wrong a thousand times in one segment. */
+  #complain(level: 'info' | 'warn', fields: object, message: string): void {
+    if (this.#complaints >= MAX_COMPLAINTS) return
+    const { core, peer } = this.#session
+    core.log[level](fields, message)
+    if (++this.#complaints === MAX_COMPLAINTS) {
+      core.log.warn(
+        { peer: peer.display },
+        `${MAX_COMPLAINTS} complaints about this connection; further ones are only counted`,
+      )
+    }
   }
 
   #say(message: ProxyMessage): void {

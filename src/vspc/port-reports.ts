@@ -46,9 +46,17 @@ export function reportHandover(port: Port, what: HandoverReport): void {
   const host = port.lastSession?.peer.address ?? null
   const fields = { port: port.id, vm: port.name, host }
   if (what === 'online' || what === 'offline') {
-    log.info(fields, what === 'online' ? 'port online' : 'port offline')
-    port.emitPort(what === 'online' ? 'port-online' : 'port-offline')
-    tellState(port, host, what === 'online' ? 'connected' : 'the host closed the connection')
+    if (what === 'online') {
+      log.info(fields, 'port online')
+      port.emitPort('port-online')
+      tellState(port, host, 'connected')
+    } else {
+      const failure = port.lastSession?.failure ?? null
+      const why = failure === null ? 'the host closed the connection' : `the connection was lost (${failure})`
+      log.info({ ...fields, reason: why }, 'port offline')
+      port.emitPort('port-offline')
+      tellState(port, host, why)
+    }
     return
   }
   const { counter, event, level, reason } = VMOTION_REPORTS[what]

@@ -19,12 +19,13 @@ import {
   TelnetSession,
   VMWARE_POLICY,
 } from '../telnet/index.ts'
-import { type ByteStream, type PeerInfo, readChunks } from '../transport/index.ts'
+import type { ByteStream, PeerInfo } from '../transport/index.ts'
 import { ComPortLine } from './com-port-line.ts'
 import type { Core } from './core.ts'
 import { Dialogue } from './dialogue.ts'
 import { NOBODY } from './identity.ts'
 import type { Port } from './port.ts'
+import { listenTo } from './session-socket.ts'
 
 /** How a listener or dialler was configured. */
 export interface VmEntry {
@@ -44,9 +45,6 @@ export interface VmEntry {
  */
 export type SessionRole = 'opening' | 'source' | 'destination' | 'retired' | 'refused' | 'closed'
 
-const SESSION = Symbol('vspc.session')
-type SessionSocket = Duplex & { [SESSION]?: VmSession }
-
 export class VmSession implements TelnetOwner {
   readonly core: Core
   readonly entry: VmEntry
@@ -57,11 +55,13 @@ export class VmSession implements TelnetOwner {
   port: Port | null = null
   /** Monotonic ms; 0 = was never superseded. */
   supersededAt = 0
+  /** Why the connection broke, as the system calls it; null = it did not. */
+  failure: string | null = null
   /** The peer has said FIN, or the socket is closed: no more input from it. */
   ended = false
   readonly #telnet: TelnetSession | null
   readonly #dialogue: Dialogue | null
-  #socket: SessionSocket | null
+  #socket: Duplex | null
   #tap: ConnectionTap | null
   #timer: Timer | null = null
   #early: ByteQueue | null = null
@@ -80,10 +80,7 @@ export class VmSession implements TelnetOwner {
         ? null
         : new TelnetSession(this, entry.protocol === 'vmware' ? VMWARE_POLICY : TELNET_POLICY, core.limits)
     this.#dialogue = entry.protocol === 'vmware' ? new Dialogue(this) : null
-    const socket: SessionSocket = stream.socket
-    socket[SESSION] = this
-    socket.on('end', onEnd).on('close', onClose).on('error', onError).on('drain', onDrain)
-    readChunks(socket, onChunk)
+    listenTo(stream.socket, this)
   }
 
   get protocol(): VmEntry['protocol'] {
@@ -267,7 +264,10 @@ export class VmSession implements TelnetOwner {
 
   telnetAnomaly(kind: TelnetAnomaly, offset: number): void {
     this.core.counters.telnetAnomalies++
-    this.core.log.debug({ peer: this.peer.display, kind, offset }, 'Telnet anomaly')
+    this.core.log[kind === 'negotiation-flood' ? 'warn' : 'debug'](
+      { peer: this.peer.display, kind, offset },
+      'Telnet anomaly',
+    )
   }
 
   telnetSend(bytes: Uint8Array): void {
@@ -313,7 +313,8 @@ export class VmSession implements TelnetOwner {
     this.core.sessionClosed(this)
   }
 
-  socketFailed(error: Error): void {
+  socketFailed(error: NodeJS.ErrnoException): void {
+    this.failure = error.code ?? error.message
     this.core.log.debug({ peer: this.peer.display, error: error.message }, 'connection failed')
   }
 
@@ -362,7 +363,7 @@ export class VmSession implements TelnetOwner {
   }
 
   /** Input waits for the socket, answers do not: a peer that only asks must not fill our memory with them. */
-  #checkUnread(socket: SessionSocket): void {
+  #checkUnread(socket: Duplex): void {
     const { maxUnreadAnswerBytes, vmSocketBytes } = this.core.limits
     if (socket.writableLength <= maxUnreadAnswerBytes + 2 * vmSocketBytes) return
     this.core.log.warn(
@@ -371,26 +372,6 @@ export class VmSession implements TelnetOwner {
     )
     this.abort()
   }
-}
-
-function onChunk(this: SessionSocket, chunk: Uint8Array): void {
-  this[SESSION]?.receive(chunk)
-}
-
-function onEnd(this: SessionSocket): void {
-  this[SESSION]?.receiveEnd()
-}
-
-function onClose(this: SessionSocket): void {
-  this[SESSION]?.socketClosed()
-}
-
-function onError(this: SessionSocket, error: Error): void {
-  this[SESSION]?.socketFailed(error)
-}
-
-function onDrain(this: SessionSocket): void {
-  this[SESSION]?.socketDrained()
 }
 
 function stackOf(error: unknown): string {

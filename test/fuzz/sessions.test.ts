@@ -1,6 +1,7 @@
 /** Whole sessions in memory: hostile hosts at every moment of each other's vMotions, beside a healthy VM. */
 import { describe, expect, test } from 'vitest'
 import { campaign, shrink } from './campaign.ts'
+import { HELLO } from './hostile.ts'
 import { loadFuzzPages } from './pages.ts'
 import { memoryGround } from './session-ground.ts'
 import { type Act, formatAct, generateScript, parseAct } from './session-script.ts'
@@ -27,4 +28,15 @@ campaign('hostile hosts cost a healthy VM nothing, and leave nothing behind', 30
   const least = await shrink(acts, async (fewer) => (await play(fewer)).some((fault) => kind(fault) === wanted), 150)
   const page = least.map(formatAct).map((line) => line.slice(0, 2_000))
   throw new Error([...faults.map((fault) => fault.slice(0, 500)), 'the least of it, as a page:', ...page].join('\n'))
+})
+
+test('ten thousand mistakes of one connection are not ten thousand log lines', async () => {
+  const ground = memoryGround()
+  const unknownPeer = [0xff, 0xfa, 232, 44, 1, 0xff, 0xf0]
+  const many = Array.from({ length: 2_000 }, () => unknownPeer).flat()
+  const acts: Act[] = [{ line: 'A', do: 'send', parts: [HELLO] }]
+  for (let n = 0; n < 5; n++) acts.push({ line: 'A', do: 'send', parts: [many] })
+  expect(await new SessionWorld(ground).run(acts)).toEqual([])
+  expect(ground.server.counters.unknownPeers).toBe(10_000)
+  expect(ground.log.lines.length).toBeLessThan(100)
 })

@@ -18,6 +18,7 @@ import { resolveServer } from '../../src/cli/server-address.ts'
 import { TerminalFilter } from '../../src/cli/terminal-filter.ts'
 import { decodeDirName, encodeDirName } from '../../src/history/dir-name.ts'
 import { parsePortFile } from '../../src/history/port-file.ts'
+import { parseSimScript } from '../../src/sim/script.ts'
 import { formatEndpoint, matchesEndpoint, parseEndpoint, parseEndpointPattern } from '../../src/transport/index.ts'
 import { canonicalUuid, matchesService, nameText, parseServiceUri } from '../../src/vspc/identity.ts'
 import { campaign, shrink } from './campaign.ts'
@@ -143,6 +144,7 @@ const READERS: { readonly [target: string]: Reader } = {
   'http-address': (text) => coded(() => parseHttpAddress(text)),
   config,
   capture,
+  'sim-script': (text) => coded(() => parseSimScript(text)),
   identity,
   folder,
   'port-file': (text) => parsePortFile(text),
@@ -193,6 +195,10 @@ const GOOD: { readonly [target: string]: readonly string[] } = {
   capture: [
     '{"vspc-capture":1,"source":"s","started":"x"}\n{"t":0,"s":0,"e":"open","peer":"p"}\n{"t":0.1,"s":0,"d":">","hex":"fffb25"}\n{"t":1,"s":0,"e":"close"}\n',
     '{"vspc-capture":1}\n{"t":1,"gap":{"records":1,"bytes":2}}\n{"t":1e3,"s":1,"d":"<","hex":""}\n',
+  ],
+  'sim-script': [
+    '- { at: 5, vm: vm-0001, do: migrate }\n- { at: 1, every: 2, vm: "*", do: print, text: hi }\n',
+    '- at: 0\n  vm: a?\n  do: power-off\n  how: fin\n- &x { at: 1, vm: b, do: drop }\n- *x\n',
   ],
   identity: [
     '01 23 45 67 89 ab cd ef-fe dc ba 98 00 00 00 00',
