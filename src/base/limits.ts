@@ -224,6 +224,12 @@ export const LIMITS = {
     max: 2 ** 36,
     why: 'the same for all ports together; ports that were quiet longest go first',
   },
+  historyGatherMs: {
+    default: 10,
+    min: 0,
+    max: 1_000,
+    why: 'output that nobody follows is written together after so long: fewer and larger writes; kill -9 loses it at worst',
+  },
   historyWritesPerSecond: {
     default: 4_000,
     min: 100,

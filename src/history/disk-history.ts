@@ -3,20 +3,14 @@ import { encodeDirName } from './dir-name.ts'
 import type { DiskStore } from './disk-store.ts'
 import type { OpenFile } from './file-cache.ts'
 import type { History, HistoryOwner, Load, LoadResult } from './history.ts'
+import { findPlace, type Place } from './place.ts'
 import { fingerprint, formatPortFile } from './port-file.ts'
 import type { ScannedPort } from './scan.ts'
-import { Work } from './work.ts'
+import { type Step, Work } from './work.ts'
 
-/** What a writer has to do next for a port. */
-export type Step = 'remove' | 'move' | 'make-folder' | 'new-segment' | 'open' | 'write' | 'describe'
-
-/** Where in the files an offset is. */
-export interface Place {
-  /** The segment's first offset, which names its file. */
-  readonly segment: number
-  /** Where it ends, going by what was written. */
-  readonly end: number
-}
+/** How long a file may be written to unseen: somebody may have deleted it, or cut it, to make room. */
+const CHECK_EVERY_S = 2
+const NO_OFFSETS: readonly number[] = []
 
 /**
  * The history of one port on disk: `<dir>/ports/<name>/<first offset>.log`, one file after the other.
@@ -49,6 +43,8 @@ export class DiskHistory implements History {
   #others: number[] | null
   /** The last segment can be appended to. Otherwise the next bytes begin another one. */
   #open: boolean
+  /** When the file was last known to be ours and whole. In seconds: a small integer costs no object. */
+  #checkedAt = -CHECK_EVERY_S
   /** Below it everything that was not lost is in the files. */
   #written: number
   #visible: number
@@ -131,7 +127,7 @@ export class DiskHistory implements History {
   }
 
   metaChanged(): void {
-    if (this.removed || this.#metaDirty || !this.differs(this.describe())) return
+    if (this.removed || (!this.#metaDirty && !this.differs(this.describe()))) return
     this.#metaDirty = true
     // A port that has said nothing is not worth a folder: it is described once it has.
     if (this.#first >= 0) this.wake()
@@ -239,7 +235,8 @@ export class DiskHistory implements History {
     if (from === null) return null
     if (!this.hasFolder) return 'make-folder'
     if (!this.#open || from !== this.#written) return 'new-segment'
-    return this.file === null ? 'open' : 'write'
+    if (this.file === null) return 'open'
+    return this.store.second - this.#checkedAt < CHECK_EVERY_S ? 'write' : 'check'
   }
 
   /** Offset of the oldest byte that has to be written; null when there is none. */
@@ -273,11 +270,22 @@ export class DiskHistory implements History {
     else if (this.segment !== start) this.#others = [...(this.#others ?? []), start]
     this.#open = true
     this.#written = start
+    this.checked()
   }
 
-  /** The last segment has vanished, or the folder has. */
+  /** The last segment's file is as we left it. */
+  checked(): void {
+    this.#checkedAt = this.store.second
+  }
+
+  /** The last segment is not as we left it, or gone: what comes next begins another one. */
   segmentLost(): void {
     this.#open = false
+  }
+
+  /** The folder has vanished. */
+  folderLost(): void {
+    this.segmentLost()
     this.hasFolder = false
   }
 
@@ -353,16 +361,7 @@ export class DiskHistory implements History {
 
   /** The segment that holds `offset`, or would if it was not lost; null when no file can have it. */
   placeOf(offset: number): Place | null {
-    if (this.#first < 0 || offset < this.#first || offset >= this.#written) return null
-    const others = this.#others ?? []
-    let low = -1
-    let high = others.length - 1
-    while (low < high) {
-      const middle = (low + high + 1) >> 1
-      if ((others[middle] as number) <= offset) low = middle
-      else high = middle - 1
-    }
-    return { segment: low < 0 ? this.#first : (others[low] as number), end: others[low + 1] ?? this.#written }
+    return findPlace(this.#first, this.#others ?? NO_OFFSETS, this.#written, offset)
   }
 
   /** Nothing is held at `offset`: the next offset where there may be something, at most `visible`. */

@@ -158,6 +158,11 @@ export class DiskStore implements HistoryStore {
 
   /** For its parts */
 
+  /** Monotonic. In whole seconds, which need no object to be kept. */
+  get second(): number {
+    return Math.trunc(this.clock.now() / 1000)
+  }
+
   folderOf(dirName: string): string {
     return join(this.#portsDir, dirName)
   }

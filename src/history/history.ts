@@ -120,10 +120,11 @@ export interface HistoryGauges {
 
 /**
  * Something is wrong, or right again. `late`: shown before it is safe. `write`, `read`: `code` is the system's error.
- * `dropped`: history has gaps. `lock`: the data directory was taken or removed.
+ * `dropped`: history has gaps. `lock`: the data directory was taken or removed. `foreign`: something was found there at
+ * start that is left alone; has no end.
  */
 export interface HistoryProblem {
-  readonly kind: 'late' | 'write' | 'read' | 'dropped' | 'lock'
+  readonly kind: 'late' | 'write' | 'read' | 'dropped' | 'lock' | 'foreign'
   readonly state: 'began' | 'ended'
   /** `ENOSPC` and the like; null where it is no system error. */
   readonly code: string | null

@@ -1,23 +1,28 @@
 import { join } from 'node:path'
 import { VspcError } from '../base/index.ts'
 import { type DiskError, describeDiskError, diskErrorCode, OPEN_READ } from './disk.ts'
-import type { DiskHistory, Place } from './disk-history.ts'
+import type { DiskHistory } from './disk-history.ts'
 import type { DiskStore } from './disk-store.ts'
 import type { OpenFile } from './file-cache.ts'
 import type { Load, LoadResult } from './history.ts'
 import { removedError } from './memory-store.ts'
+import type { Place } from './place.ts'
 import { segmentName } from './port-file.ts'
 
 /** Reads under way at once: readers that catch up must not take the thread pool from what is to be written. */
 const SLOTS = 2
 /** Of one read, whatever the caller asks for. */
 const MAX_READ_BYTES = 1 << 20
+/** Want of descriptors passes: a reader waits for it, this often and long, rather than do without what is held. */
+const RETRIES = 50
+const RETRY_MS = 100
 
 /** A load until it is done. */
 export class LoadRequest implements Load {
   readonly port: DiskHistory
   readonly offset: number
   readonly maxBytes: number
+  retriesLeft = RETRIES
   #done: ((result: LoadResult) => void) | null
 
   constructor(port: DiskHistory, offset: number, maxBytes: number, done: (result: LoadResult) => void) {
@@ -67,6 +72,14 @@ export class Loader {
   done(slot: LoadSlot): void {
     this.#free.push(slot)
     if (this.#queue.length > 0) this.#schedule()
+  }
+
+  /** Asks for it again in a while. */
+  retry(request: LoadRequest): void {
+    this.#store.clock.after(RETRY_MS, () => {
+      this.#queue.push(request)
+      this.#schedule()
+    })
   }
 
   #schedule(): void {
@@ -219,7 +232,8 @@ class LoadSlot {
     this.#finish({ kind: 'bytes', bytes: bytes === buffer.length ? buffer : buffer.subarray(0, bytes) })
   }
 
-  #fail({ port, offset }: LoadRequest, error: DiskError): void {
+  #fail(request: LoadRequest, error: DiskError): void {
+    const { port, offset } = request
     if (port.removed) {
       this.#finish(port.readFailed(removedError(), offset))
       return
@@ -232,8 +246,15 @@ class LoadSlot {
     const { counters, files, troubles } = this.#store
     const message = `history: ${describeDiskError('read', this.#path, error)}`
     counters.loadErrors++
-    if (code === 'EMFILE' || code === 'ENFILE') files.forgetAll()
+    const starved = code === 'EMFILE' || code === 'ENFILE'
+    if (starved) files.forgetAll()
     troubles.seen('read', code, () => ({ path: this.#path, message }))
+    if (starved && request.retriesLeft-- > 0) {
+      this.#request = null
+      this.#loader.done(this)
+      this.#loader.retry(request)
+      return
+    }
     this.#finish(port.readFailed(new VspcError('VSPC_HISTORY_READ', message, { cause: error }), offset))
   }
 }

@@ -1,7 +1,7 @@
 import { mkdirSync } from 'node:fs'
 import { join } from 'node:path'
 import { type Clock, type Limits, systemClock, VspcError } from '../base/index.ts'
-import { describeDiskError, FOLDER_MODE, type HistoryFs, systemFs } from './disk.ts'
+import { describeDiskError, diskErrorCode, FOLDER_MODE, type HistoryFs, systemFs } from './disk.ts'
 import { DiskStore } from './disk-store.ts'
 import type { HistoryProblem, HistoryStore } from './history.ts'
 import { lockDir } from './lock.ts'
@@ -17,6 +17,9 @@ export interface HistoryOptions {
   readonly fs?: HistoryFs
 }
 
+/** Things found and left alone that are told by name. */
+const MAX_NAMED = 5
+
 /**
  * Opens the histories of a data directory, for this process alone.
  * @throws VspcError VSPC_HISTORY_LOCKED when another server has it, VSPC_HISTORY_OPEN when it cannot be used.
@@ -25,7 +28,8 @@ export async function openHistoryStore(options: HistoryOptions): Promise<History
   const { dir, limits, clock = systemClock, onProblem, fs = systemFs } = options
   const portsDir = join(dir, 'ports')
   try {
-    mkdirSync(portsDir, { recursive: true, mode: FOLDER_MODE })
+    makeFolder(dir)
+    makeFolder(portsDir)
   } catch (cause) {
     throw openError(portsDir, cause)
   }
@@ -37,7 +41,23 @@ export async function openHistoryStore(options: HistoryOptions): Promise<History
     await lock.release()
     throw openError(portsDir, cause)
   }
+  const { ignored } = scan
+  if (ignored.length > 0) {
+    const more = ignored.length > MAX_NAMED ? ` and ${ignored.length - MAX_NAMED} more` : ''
+    const message = `history: found in ${portsDir} what is not ours or cannot be used: ${ignored.slice(0, MAX_NAMED).join(', ')}${more}`
+    onProblem({ kind: 'foreign', state: 'began', code: null, path: portsDir, message })
+  }
   return new DiskStore({ portsDir, limits, clock, fs, defer: setImmediate, onProblem, scan, lock })
+}
+
+function makeFolder(path: string): void {
+  try {
+    mkdirSync(path, { recursive: true, mode: FOLDER_MODE })
+  } catch (error) {
+    if (diskErrorCode(error) !== 'ENOENT') throw error
+    // So says Node where the file system is read-only; the plain call tells.
+    mkdirSync(path, { mode: FOLDER_MODE })
+  }
 }
 
 function openError(path: string, cause: unknown): VspcError {

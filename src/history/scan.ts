@@ -2,6 +2,7 @@
 import * as nodeFs from 'node:fs'
 import { join } from 'node:path'
 import { decodeDirName, encodeDirName, isHashedDirName } from './dir-name.ts'
+import { describeDiskError } from './disk.ts'
 import type { PortMeta, StoredPort } from './history.ts'
 import { fingerprint, metaOfId, PORT_FILE, parsePortFile, parseSegmentName, segmentName } from './port-file.ts'
 
@@ -21,6 +22,8 @@ export interface ScannedPort {
 
 export interface ScanResult {
   readonly ports: Map<string, ScannedPort>
+  /** What is left as it is, and why: not made by us, or nothing that can be read. */
+  readonly ignored: readonly string[]
   /** Folders of removed ports that are still to be deleted. */
   readonly removed: readonly string[]
 }
@@ -37,21 +40,22 @@ const PORTS_PER_TURN = 200
 /** Of a port file; ours have a few hundred bytes. */
 const MAX_FILE_BYTES = 16_384
 
-/** Looks through `portsDir`. Files and folders that are not ours are ignored. @throws when `portsDir` cannot be read. */
+/** Looks through `portsDir`. @throws when `portsDir` cannot be read. */
 export async function scanPorts(portsDir: string, fs: ScanFs = nodeFs): Promise<ScanResult> {
   const ports = new Map<string, ScannedPort>()
   const removed: string[] = []
+  const ignored: string[] = []
   const scratch = new Uint8Array(MAX_FILE_BYTES)
   let turn = 0
   for (const name of fs.readdirSync(portsDir)) {
     if (name.startsWith(REMOVED_PREFIX)) removed.push(name)
     else if (decodeDirName(name) !== null || isHashedDirName(name)) {
-      const port = scanPort(portsDir, name, fs, scratch)
+      const port = scanPort(portsDir, name, fs, scratch, ignored)
       if (port !== null) ports.set(name, port)
-    }
+    } else if (!name.startsWith('.')) ignored.push(`${name} (not made by us)`)
     if (++turn % PORTS_PER_TURN === 0) await new Promise((resolve) => setImmediate(resolve))
   }
-  return { ports, removed }
+  return { ports, removed, ignored }
 }
 
 /** The port as others see it; null when nobody knows which port it is. */
@@ -61,15 +65,22 @@ export function storedPort(port: ScannedPort): StoredPort | null {
 }
 
 /** Null when the folder is none of ours, cannot be read, or holds nothing. */
-function scanPort(portsDir: string, dirName: string, fs: ScanFs, scratch: Uint8Array): ScannedPort | null {
+function scanPort(
+  portsDir: string,
+  dirName: string,
+  fs: ScanFs,
+  scratch: Uint8Array,
+  ignored: string[],
+): ScannedPort | null {
   const dir = join(portsDir, dirName)
   let starts: number[]
   let end: { next: number; lastWriteAt: number } | null
   try {
     starts = segmentStarts(fs.readdirSync(dir))
-    end = lastEnd(dir, starts, fs)
-  } catch {
-    // No folder, or not for us to read: opening the port will say so when it is used.
+    end = lastEnd(dir, starts, fs, (name) => ignored.push(`${dirName}/${name} (not a file)`))
+  } catch (error) {
+    // What is in it is not overwritten: see OPEN_NEW.
+    ignored.push(`${dirName} (${describeDiskError('read', dir, error)})`)
     return null
   }
   if (end === null) return null
@@ -77,6 +88,7 @@ function scanPort(portsDir: string, dirName: string, fs: ScanFs, scratch: Uint8A
   const file = text === null ? null : parsePortFile(text)
   // The folder's name decides: a crash may have come between the renaming of a port and its file.
   const trusted = file !== null && encodeDirName(file.id) === dirName ? file : null
+  if (trusted === null) ignored.push(`${dirName}/${PORT_FILE} (none that fits: written anew)`)
   return {
     dirName,
     id: trusted?.id ?? decodeDirName(dirName),
@@ -97,10 +109,16 @@ function segmentStarts(names: readonly string[]): number[] {
 }
 
 /** Where the last segment ends. Takes what is no file out of `starts`; null when no segment is left. */
-function lastEnd(dir: string, starts: number[], fs: ScanFs): { next: number; lastWriteAt: number } | null {
+function lastEnd(
+  dir: string,
+  starts: number[],
+  fs: ScanFs,
+  ignore: (name: string) => void,
+): { next: number; lastWriteAt: number } | null {
   for (let start = starts.at(-1); start !== undefined; start = starts.at(-1)) {
     const stat = fs.lstatSync(join(dir, segmentName(start)))
     if (stat.isFile()) return { next: start + stat.size, lastWriteAt: stat.mtimeMs }
+    ignore(segmentName(start))
     starts.pop()
   }
   return null

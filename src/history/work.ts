@@ -8,6 +8,9 @@ import type { DiskHistory } from './disk-history.ts'
  */
 export type Activity = 'idle' | 'gathering' | 'queued' | 'busy' | 'failed' | 'blocked'
 
+/** What a writer has to do next for a port. */
+export type Step = 'remove' | 'move' | 'make-folder' | 'new-segment' | 'open' | 'check' | 'write' | 'describe'
+
 /** What a port needs only while something goes on with it: an idle port has none. */
 export class Work {
   readonly backlog: Backlog

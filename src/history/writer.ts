@@ -16,7 +16,7 @@ const RETRY_MAX_MS = 5_000
 /** Ports tried again at a time: on a disk that fails, the rest wait for one of them to succeed. */
 const RETRIES_AT_ONCE = 64
 
-/** The rate of writes is looked at this often. */
+/** The rate of writes is looked at this often, unless `historyGatherMs` says otherwise. */
 const TICK_MS = 10
 /** Worth a write of its own, however many there are. */
 const GATHER_BYTES = 262_144
@@ -50,23 +50,27 @@ export class Writer {
     this.#free = Array.from({ length: SLOTS }, () => new WriteSlot(store, this))
   }
 
-  /** There is something to write. Bytes that nobody follows need not be written at once if there is much else to do. */
+  /**
+   * There is something to write. Bytes that nobody follows wait a moment for more: to wake up a thread costs more than
+   * to write a line.
+   */
   enqueue(port: DiskHistory, work: Work): void {
     if (this.busy.size === 0) this.#store.pauses.progress()
     this.busy.add(port)
-    if (this.#tooMany() && this.#mayWait(port, work)) this.#startGathering(port, work)
+    const wait = this.#tooMany() || this.#store.limits.historyGatherMs > 0
+    if (wait && this.#mayWait(port, work)) this.#startGathering(port, work)
     else this.#ready(port, work)
   }
 
   #mayWait(port: DiskHistory, work: Work): boolean {
-    return !port.followed && !port.wantsChores && !this.#store.hurried && this.#mayGather(work)
+    return !work.late && !port.followed && !port.wantsChores && !this.#store.hurried && this.#mayGather(work)
   }
 
   #startGathering(port: DiskHistory, work: Work): void {
     work.activity = 'gathering'
     this.#store.lateness.end(port)
     this.#gathering.add(port)
-    this.#gatherTimer ??= this.#clock.after(TICK_MS, this.#gathered)
+    this.#gatherTimer ??= this.#clock.after(this.#tickMs, this.#gathered)
   }
 
   /** More has come for a port that gathers. */
@@ -95,15 +99,19 @@ export class Writer {
   /** Counts one more write. */
   #tooMany(): boolean {
     const now = this.#clock.now()
-    if (now - this.#tickAt >= TICK_MS) {
+    if (now - this.#tickAt >= this.#tickMs) {
       this.#tickAt = now
       this.#tickWrites = 0
     }
     return ++this.#tickWrites > this.#perTick
   }
 
+  get #tickMs(): number {
+    return this.#store.limits.historyGatherMs || TICK_MS
+  }
+
   get #perTick(): number {
-    return (this.#store.limits.historyWritesPerSecond * TICK_MS) / 1000
+    return (this.#store.limits.historyWritesPerSecond * this.#tickMs) / 1000
   }
 
   readonly #gathered = (): void => {
@@ -114,7 +122,7 @@ export class Writer {
       if (++this.#tickWrites > this.#perTick) break
       this.promote(port)
     }
-    if (this.#gathering.size > 0) this.#gatherTimer = this.#clock.after(TICK_MS, this.#gathered)
+    if (this.#gathering.size > 0) this.#gatherTimer = this.#clock.after(this.#tickMs, this.#gathered)
   }
 
   #ready(port: DiskHistory, work: Work): void {
@@ -135,7 +143,7 @@ export class Writer {
       const step = port.nextStep()
       if (step === null) this.#idle(port)
       // It has gone on while it was written: it is likely to go on still.
-      else if (step === 'write' && !work.late && !work.partial && this.#mayWait(port, work))
+      else if (step === 'write' && !work.partial && this.#mayWait(port, work))
         this.#startGathering(port, work)
       else this.enqueue(port, work)
     }
@@ -148,7 +156,7 @@ export class Writer {
   fail(port: DiskHistory, what: string, path: string, error: DiskError): void {
     const { work } = port
     if (work === null) return
-    const code = this.#report(what, path, error)
+    const code = this.report(what, path, error)
     work.backlog.landed()
     work.activity = 'failed'
     work.failureCode = code
@@ -162,7 +170,7 @@ export class Writer {
 
   /** Something about the port other than its bytes failed: they are not held up by it. */
   failChore(port: DiskHistory, what: string, path: string, error: DiskError): void {
-    this.#report(what, path, error)
+    this.report(what, path, error)
     port.choresDeferred = true
     this.#deferred.add(port)
     this.#choresTimer ??= this.#clock.after(RETRY_MAX_MS, this.#retryChores)
@@ -226,7 +234,8 @@ export class Writer {
     }
   }
 
-  #report(what: string, path: string, error: DiskError): string | null {
+  /** Counts it, and tells of it if it is new. @returns the system's code. */
+  report(what: string, path: string, error: DiskError): string | null {
     const store = this.#store
     const code = diskErrorCode(error)
     store.counters.diskErrors++

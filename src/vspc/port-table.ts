@@ -4,6 +4,9 @@ import { canonicalUuid, NOBODY, portId, type ServiceUri, type VmIdentity, vmKey 
 import { Port } from './port.ts'
 import type { VmSession } from './vm-session.ts'
 
+/** After a start, hosts get this long to dial before a port that was quiet for long enough is forgotten. */
+const RETURN_MS = 3_600_000
+
 /** All ports of a server by id, how connections find theirs, and how people name them. */
 export class PortTable {
   readonly #core: Core
@@ -120,8 +123,13 @@ export class PortTable {
       port.serviceURI = meta.serviceURI
       port.direction = meta.direction
       port.lastOutputAt = lastWriteAt
-      port.offlineSince = clock.now() - Math.max(0, clock.wall() - lastWriteAt)
+      // One that was connected and silent must not go before its host had time to come back.
+      const { historyRetentionMs } = this.#core.limits
+      const quietMs = Math.max(0, clock.wall() - lastWriteAt)
+      port.offlineSince = clock.now() - Math.min(quietMs, Math.max(0, historyRetentionMs - RETURN_MS))
       this.add(port)
+      // Its port file was lost: the new epoch has to outlive this run.
+      if (meta.epoch === null) port.history.metaChanged()
     }
   }
 

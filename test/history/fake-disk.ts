@@ -1,6 +1,6 @@
 import type { BigIntStats, Stats } from 'node:fs'
 import { dirname } from 'node:path'
-import type { DiskError, HistoryFs } from '../../src/history/disk.ts'
+import type { DiskError, FileStats, HistoryFs } from '../../src/history/disk.ts'
 import { OPEN_NEW } from '../../src/history/disk.ts'
 import type { ScanFs } from '../../src/history/scan.ts'
 
@@ -9,7 +9,7 @@ interface FakeFile {
   size: number
 }
 
-export type OpKind = 'open' | 'close' | 'write' | 'read' | 'mkdir' | 'rename' | 'writeFile' | 'rm'
+export type OpKind = 'open' | 'close' | 'fstat' | 'write' | 'read' | 'mkdir' | 'rename' | 'writeFile' | 'rm'
 
 /** Something handed to the thread pool that has not ended yet. */
 export interface Op {
@@ -107,8 +107,11 @@ export class FakeDisk implements HistoryFs, ScanFs {
           return
         }
         if (flags === OPEN_NEW) {
-          file ??= { bytes: new Uint8Array(64), size: 0 }
-          file.size = 0
+          if (file !== undefined) {
+            fail(diskError('EEXIST', path))
+            return
+          }
+          file = { bytes: new Uint8Array(64), size: 0 }
           this.files.set(path, file)
         }
         if (file === undefined) {
@@ -239,6 +242,22 @@ export class FakeDisk implements HistoryFs, ScanFs {
     )
   }
 
+  fstat(fd: number, done: (error: DiskError | null, stats: FileStats) => void): void {
+    const { file, path } = this.#file(fd)
+    const stats = () => ({
+      size: file.size,
+      nlink: [...this.files.values()].includes(file) ? 1 : 0,
+      isFile: () => true,
+    })
+    this.#start(
+      'fstat',
+      path,
+      0,
+      () => done(null, stats()),
+      (error) => done(error, stats()),
+    )
+  }
+
   mkdir(
     path: string,
     _options: { mode: number; recursive: true },
@@ -288,12 +307,21 @@ export class FakeDisk implements HistoryFs, ScanFs {
     return [...this.files].filter(([path]) => path.startsWith(`${folder}/`))
   }
 
-  writeFile(path: string, text: string, _options: { mode: number }, done: (error: DiskError | null) => void): void {
+  writeFile(
+    path: string,
+    text: string,
+    _options: { mode: number; flag: string },
+    done: (error: DiskError | null) => void,
+  ): void {
     this.#start(
       'writeFile',
       path,
       text.length,
       (part) => {
+        if (this.files.has(path)) {
+          done(diskError('EEXIST', path))
+          return
+        }
         if (!this.folders.has(dirname(path))) {
           done(diskError('ENOENT', path))
           return
@@ -318,6 +346,7 @@ export class FakeDisk implements HistoryFs, ScanFs {
       0,
       () => {
         this.vanish(path)
+        this.files.delete(path)
         done(null)
       },
       done,

@@ -122,6 +122,26 @@ describe('what may be shown', () => {
 
 const sum = (numbers: number[]) => numbers.reduce((a, b) => a + b, 0)
 
+test('output that nobody follows is written together after historyGatherMs, and at once when somebody comes', async () => {
+  const { world: w, history } = await world({ historyGatherMs: 10 })
+  for (let i = 0; i < 9; i++) {
+    history.append(bytes('abc'))
+    w.settle()
+    w.clock.advance(1)
+  }
+  expect([history.visible, w.store.counters.writes]).toEqual([0, 0])
+  w.clock.advance(1)
+  w.settle()
+  expect([history.visible, w.store.counters.writes]).toEqual([27, 1])
+  history.append(bytes('def'))
+  history.keepTail(true)
+  w.settle()
+  expect(history.visible).toBe(30)
+  history.append(bytes('ghi'))
+  w.settle()
+  expect(history.visible).toBe(33)
+})
+
 test('a load that was cancelled costs no read, and one under way is not heard of', async () => {
   const { world: w, history, disk } = await world()
   history.append(bytes('abc'))

@@ -35,6 +35,7 @@ export interface Action {
 
 const LIMITS = {
   historyVisibleMs: 20,
+  historyGatherMs: 10,
   historyPendingBytes: 65_536,
   historyPendingTotalBytes: 100_000,
   historyTailBytes: 8_000,

@@ -109,7 +109,7 @@ export class FakeWorld {
     disk = new FakeDisk(),
     clock = new ManualClock(),
   ): Promise<FakeWorld> {
-    return new FakeWorld(disk, clock, limitsWith(limits), await scanPorts('/ports', disk))
+    return new FakeWorld(disk, clock, limitsWith({ historyGatherMs: 0, ...limits }), await scanPorts('/ports', disk))
   }
 
   /** One turn of the event loop: what was put off is done. */
