@@ -13,8 +13,9 @@ const PIECE_COST = 224
 const FIRST_BLOCK = 256
 /** As much as Node reads at once. */
 const FULL_BLOCK = 65_536
-/** Full-size blocks kept for later: 4 MiB. */
-const SPARE_BLOCKS = 64
+/** Full-size blocks kept for later, while there is much to do: 32 MiB; and when there is nothing: 1 MiB. */
+const SPARE_BLOCKS = 512
+const SPARE_AT_REST = 16
 /** Pieces in one write: IOV_MAX. */
 const MAX_PIECES = 1024
 
@@ -31,6 +32,11 @@ export class BacklogTotals {
   /** `bytes` must not be in anybody's hands any more. */
   returnBlock(bytes: Uint8Array): void {
     if (bytes.length === FULL_BLOCK && this.#spare.length < SPARE_BLOCKS) this.#spare.push(bytes)
+  }
+
+  /** There is nothing to do: gives memory back. */
+  rest(): void {
+    if (this.#spare.length > SPARE_AT_REST) this.#spare.length = SPARE_AT_REST
   }
 }
 

@@ -18,8 +18,13 @@ const RETRIES_AT_ONCE = 64
 
 /** The rate of writes is looked at this often, unless `historyGatherMs` says otherwise. */
 const TICK_MS = 10
-/** Worth a write of its own, however many there are. */
-const GATHER_BYTES = 262_144
+/**
+ * Memory for what is gathered, shared by those that gather; what each may have at least and at most. Large writes are
+ * worth their memory: waking up a thread for one costs as much as writing a hundred KiB.
+ */
+const GATHER_TOTAL_BYTES = 24 << 20
+const GATHER_MIN_BYTES = 131_072
+const GATHER_MAX_BYTES = 786_432
 
 /** Who is written next, by which slot, and what happens when that fails. */
 export class Writer {
@@ -93,7 +98,7 @@ export class Writer {
   }
 
   #mayGather(work: Work): boolean {
-    return work.pausedSince < 0 && work.backlog.pendingCost < GATHER_BYTES
+    return work.pausedSince < 0 && work.backlog.pendingCost < this.#gatherBytes
   }
 
   /** Counts one more write. */
@@ -104,6 +109,11 @@ export class Writer {
       this.#tickWrites = 0
     }
     return ++this.#tickWrites > this.#perTick
+  }
+
+  get #gatherBytes(): number {
+    const share = GATHER_TOTAL_BYTES / (this.#gathering.size + 1)
+    return Math.max(GATHER_MIN_BYTES, Math.min(GATHER_MAX_BYTES, share))
   }
 
   get #tickMs(): number {
@@ -143,8 +153,7 @@ export class Writer {
       const step = port.nextStep()
       if (step === null) this.#idle(port)
       // It has gone on while it was written: it is likely to go on still.
-      else if (step === 'write' && !work.partial && this.#mayWait(port, work))
-        this.#startGathering(port, work)
+      else if (step === 'write' && !work.partial && this.#mayWait(port, work)) this.#startGathering(port, work)
       else this.enqueue(port, work)
     }
     if (this.#first === null || this.#scheduled) return
@@ -212,7 +221,9 @@ export class Writer {
   #idle(port: DiskHistory): void {
     this.busy.delete(port)
     port.idle()
-    if (this.busy.size === 0) this.#store.flushed()
+    if (this.busy.size > 0) return
+    this.#store.totals.rest()
+    this.#store.flushed()
   }
 
   readonly #run = (): void => {

@@ -17,7 +17,7 @@ export type OnChunk = (this: Duplex, bytes: Uint8Array) => void
  * What every socket reads into. One is enough: chunks are dealt with as they come, one after the other. A Buffer because
  * its `indexOf` is twenty times as fast as that of a Uint8Array.
  */
-const shared = Buffer.alloc(65_536)
+const shared = Buffer.alloc(131_072)
 
 const ON_CHUNK = Symbol('vspc.onChunk')
 type ReadSocket = Socket & { [ON_CHUNK]?: OnChunk }
