@@ -34,6 +34,12 @@ const CONTROL_BYTES = 131_072
 /** Pings without any sign of life in between. */
 const MAX_UNANSWERED = 2
 
+/** Output that lies in this much memory or more is given back to history once it is sent. */
+const LARGE_BYTES = 65_536
+
+/** Entries of a list that are done with before it is cleaned up. */
+const MAX_SENT = 256
+
 const BINARY = { binary: true, compress: false } as const
 
 export class WsConsole implements ConsoleClient {
@@ -46,6 +52,9 @@ export class WsConsole implements ConsoleClient {
   /** While history is fed: what may still be sent in this turn of the event loop. Otherwise infinite. */
   #turnBytes = Number.POSITIVE_INFINITY
   #inputPaused = false
+  /** Output in large memory on its way, from `#firstLarge` on; at most about `consoleBufferBytes`. */
+  readonly #large: Uint8Array[] = []
+  #firstLarge = 0
   #unanswered = 0
 
   /** @param socket has to be open and nobody else's. */
@@ -89,7 +98,12 @@ export class WsConsole implements ConsoleClient {
     const socket = this.#socket
     if (socket.readyState !== socket.OPEN) return false
     this.#port.core.counters.consoleBytes += bytes.length
-    socket.send(bytes, BINARY, this.#sent)
+    if (bytes.buffer.byteLength < LARGE_BYTES) {
+      socket.send(bytes, BINARY, this.#sent)
+    } else {
+      this.#large.push(bytes)
+      socket.send(bytes, BINARY, this.#sentLarge)
+    }
     this.#turnBytes -= bytes.length
     this.#blocked = socket.bufferedAmount > this.#highBytes || this.#turnBytes <= 0
     return !this.#blocked
@@ -140,6 +154,16 @@ export class WsConsole implements ConsoleClient {
     if (this.#blocked && this.#turnBytes > 0 && this.#socket.bufferedAmount <= this.#highBytes / 2) {
       this.#feed(() => this.#console?.drained())
     }
+  }
+
+  /** For output in large memory, in the order in which it was sent. */
+  readonly #sentLarge = (): void => {
+    this.#port.history.release(this.#large[this.#firstLarge++] as Uint8Array)
+    if (this.#firstLarge === this.#large.length || this.#firstLarge === MAX_SENT) {
+      this.#large.splice(0, this.#firstLarge)
+      this.#firstLarge = 0
+    }
+    this.#sent()
   }
 
   /**

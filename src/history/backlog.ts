@@ -8,45 +8,13 @@
  * pieces too.
  */
 
+import { type BacklogTotals, type Block, FULL_BLOCK } from './blocks.ts'
+
 /** Of a piece and a block: their objects, a view, places in lists. */
 const PIECE_COST = 224
 const FIRST_BLOCK = 256
-/** As much as Node reads at once. */
-const FULL_BLOCK = 65_536
-/** Full-size blocks kept for later, while there is much to do: 32 MiB; and when there is nothing: 1 MiB. */
-const SPARE_BLOCKS = 512
-const SPARE_AT_REST = 16
 /** Pieces in one write: IOV_MAX. */
 const MAX_PIECES = 1024
-
-/** Costs of all backlogs of a store, and the blocks they share. */
-export class BacklogTotals {
-  pending = 0
-  tail = 0
-  readonly #spare: Uint8Array[] = []
-
-  takeBlock(size: number): Uint8Array {
-    return (size === FULL_BLOCK ? this.#spare.pop() : undefined) ?? new Uint8Array(size)
-  }
-
-  /** `bytes` must not be in anybody's hands any more. */
-  returnBlock(bytes: Uint8Array): void {
-    if (bytes.length === FULL_BLOCK && this.#spare.length < SPARE_BLOCKS) this.#spare.push(bytes)
-  }
-
-  /** There is nothing to do: gives memory back. */
-  rest(): void {
-    if (this.#spare.length > SPARE_AT_REST) this.#spare.length = SPARE_AT_REST
-  }
-}
-
-interface Block {
-  readonly bytes: Uint8Array
-  /** Of the backlog that lie in it. */
-  pieces: number
-  /** A reader may still hold a view of it. */
-  lent: boolean
-}
 
 interface Piece {
   readonly block: Block
@@ -111,7 +79,7 @@ export class Backlog {
     if (piece === undefined) return null
     const until = Math.min(piece.end, end, offset + maxBytes)
     if (until <= offset || offset < piece.start) return null
-    piece.block.lent = true
+    this.#totals.lend(piece.block)
     return view(piece, offset, until)
   }
 
@@ -213,7 +181,7 @@ export class Backlog {
     const grown = this.#block === null ? FIRST_BLOCK : this.#block.bytes.length * 4
     let size = FIRST_BLOCK
     while (size < FULL_BLOCK && (size < length || size < grown)) size *= 2
-    this.#block = { bytes: this.#totals.takeBlock(size), pieces: 0, lent: false }
+    this.#block = { bytes: this.#totals.takeBlock(size), pieces: 0, lent: 0 }
     this.#used = 0
   }
 
@@ -244,7 +212,7 @@ export class Backlog {
     // What follows must not be packed behind bytes that are gone: its cost would be, too.
     if (block === this.#block) this.#block = null
     block.pieces--
-    if (block.pieces === 0 && !block.lent) this.#totals.returnBlock(block.bytes)
+    this.#totals.release(block)
   }
 
   #pending(cost: number): void {
@@ -281,7 +249,7 @@ export class Backlog {
   }
 }
 
-const GONE: Piece = { block: { bytes: new Uint8Array(0), pieces: 0, lent: true }, at: 0, start: 0, end: 0, cost: 0 }
+const GONE: Piece = { block: { bytes: new Uint8Array(0), pieces: 1, lent: 0 }, at: 0, start: 0, end: 0, cost: 0 }
 
 function view(piece: Piece, from: number, until: number): Uint8Array {
   const { at, start } = piece

@@ -116,6 +116,10 @@ export class DiskHistory implements History {
     return this.work?.backlog.read(offset, this.#visible, maxBytes) ?? null
   }
 
+  release(view: Uint8Array): void {
+    this.store.totals.giveBack(view)
+  }
+
   load(offset: number, maxBytes: number, done: (result: LoadResult) => void): Load {
     return this.store.loader.load(this, offset, maxBytes, done)
   }

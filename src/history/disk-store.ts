@@ -1,6 +1,6 @@
 import { join } from 'node:path'
 import { type Clock, type Limits, VspcError } from '../base/index.ts'
-import { BacklogTotals } from './backlog.ts'
+import { BacklogTotals } from './blocks.ts'
 import { encodeDirName } from './dir-name.ts'
 import { describeDiskError, diskErrorCode, type HistoryFs } from './disk.ts'
 import { DiskHistory } from './disk-history.ts'

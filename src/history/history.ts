@@ -69,6 +69,11 @@ export interface History {
   /** What memory holds from `offset` on, at most `maxBytes`, as an immutable view; null when that is nothing. */
   read(offset: number, maxBytes: number): Uint8Array | null
   /**
+   * A view that `read` returned is not used any more: its memory may be used again. Once for each, or never, if it is
+   * kept: that only costs.
+   */
+  release(view: Uint8Array): void
+  /**
    * Gets up to `maxBytes` from `offset` on, from wherever they are. `done` is called once, never before `load` returns.
    * The caller has few loads under way at once (one per reader).
    */

@@ -1,6 +1,7 @@
 /** Histories that end with the process. */
 import { type Limits, VspcError } from '../base/index.ts'
-import { Backlog, BacklogTotals } from './backlog.ts'
+import { Backlog } from './backlog.ts'
+import { BacklogTotals } from './blocks.ts'
 import type {
   History,
   HistoryCounters,
@@ -113,6 +114,10 @@ class MemoryHistory implements History {
 
   read(offset: number, maxBytes: number): Uint8Array | null {
     return this.#backlog?.read(offset, this.#next, maxBytes) ?? null
+  }
+
+  release(view: Uint8Array): void {
+    this.#store.totals.giveBack(view)
   }
 
   load(offset: number, maxBytes: number, done: (result: LoadResult) => void): Load {

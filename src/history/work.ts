@@ -1,4 +1,5 @@
-import { Backlog, type BacklogTotals } from './backlog.ts'
+import { Backlog } from './backlog.ts'
+import type { BacklogTotals } from './blocks.ts'
 import type { DiskHistory } from './disk-history.ts'
 
 /**

@@ -2,6 +2,7 @@ import type { Clock, Timer } from '../base/index.ts'
 import { type DiskError, describeDiskError, diskErrorCode } from './disk.ts'
 import type { DiskHistory } from './disk-history.ts'
 import type { DiskStore } from './disk-store.ts'
+import { ReadyQueue } from './ready-queue.ts'
 import type { Work } from './work.ts'
 import { WriteSlot } from './write-slot.ts'
 
@@ -32,8 +33,7 @@ export class Writer {
   readonly #clock: Clock
   readonly #defer: (run: () => void) => void
   readonly #free: WriteSlot[]
-  #first: DiskHistory | null = null
-  #last: DiskHistory | null = null
+  readonly #queue = new ReadyQueue()
   #scheduled = false
   /** Every port that is not idle. */
   readonly busy = new Set<DiskHistory>()
@@ -137,9 +137,7 @@ export class Writer {
 
   #ready(port: DiskHistory, work: Work): void {
     work.activity = 'queued'
-    if (this.#last?.work) this.#last.work.nextReady = port
-    else this.#first = port
-    this.#last = port
+    this.#queue.push(port, work)
     if (this.#scheduled || this.#free.length === 0) return
     this.#scheduled = true
     this.#defer(this.#run)
@@ -156,7 +154,7 @@ export class Writer {
       else if (step === 'write' && !work.partial && this.#mayWait(port, work)) this.#startGathering(port, work)
       else this.enqueue(port, work)
     }
-    if (this.#first === null || this.#scheduled) return
+    if (this.#queue.empty || this.#scheduled) return
     this.#scheduled = true
     this.#defer(this.#run)
   }
@@ -228,18 +226,12 @@ export class Writer {
 
   readonly #run = (): void => {
     this.#scheduled = false
-    while (this.#first !== null) {
-      const slot = this.#free.pop()
-      if (slot === undefined) return
-      const port = this.#first
+    while (this.#free.length > 0) {
+      const port = this.#queue.shift()
+      if (port === null) return
       const { work } = port
-      this.#first = work?.nextReady ?? null
-      if (this.#first === null) this.#last = null
-      if (work === null) {
-        this.#free.push(slot)
-        continue
-      }
-      work.nextReady = null
+      if (work === null) continue
+      const slot = this.#free.pop() as WriteSlot
       work.activity = 'busy'
       slot.start(port, work)
     }

@@ -1,6 +1,7 @@
 import fc from 'fast-check'
 import { expect, test } from 'vitest'
-import { Backlog, BacklogTotals } from '../../src/history/backlog.ts'
+import { Backlog } from '../../src/history/backlog.ts'
+import { BacklogTotals } from '../../src/history/blocks.ts'
 import { byteAt, bytesAt, firstWrong } from './support.ts'
 
 /** What is appended in one piece of this size has a block of its own. */
@@ -160,7 +161,7 @@ test('blocks are used again, but not while a reader or the disk has them', () =>
       fc.array(
         fc.record({
           port: fc.nat(2),
-          act: fc.constantFrom('append', 'read', 'take', 'settle', 'clear'),
+          act: fc.constantFrom('append', 'read', 'release', 'take', 'settle', 'clear'),
           n: fc.integer({ min: 1, max: 150_000 }),
         }),
         { maxLength: 80 },
@@ -187,6 +188,9 @@ test('blocks are used again, but not while a reader or the disk has them', () =>
             const at = n % (one.next + 1)
             const bytes = backlog.read(at, one.next, 65_536)
             if (bytes !== null) held.push({ stream, at, bytes })
+          } else if (act === 'release' && held.length > 0) {
+            const [done] = held.splice(n % held.length, 1)
+            totals.giveBack((done as Held).bytes)
           } else if (act === 'take' && one.flight === 0 && backlog.pendingStart(one.written) !== null) {
             const views: Uint8Array[] = []
             one.written = backlog.pendingStart(one.written) ?? 0
