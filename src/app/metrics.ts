@@ -144,6 +144,9 @@ export class Metrics {
         },
       })
     }
+    this.#addGauge('vspc_history_persistent', '1 if history is kept on disk, 0 if only in memory.', () =>
+      histories.persistent ? 1 : 0,
+    )
     for (const source of Object.keys(HISTORY_GAUGES) as (keyof HistoryGauges)[]) {
       const [name, help] = HISTORY_GAUGES[source]
       this.#addGauge(name, help, () => histories.gauges[source])

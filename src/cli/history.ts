@@ -11,9 +11,19 @@ export interface HistoryStream {
   readonly body: IncomingMessage
 }
 
-/** @param from offset; negative = from the end. Whoever gets the stream reads or destroys its body. */
-export async function openHistory(client: ServerClient, port: string, from: number): Promise<HistoryStream> {
-  const { headers, body } = await client.open(`/api/v1/ports/${portSegment(port)}/log?start=${from}`)
+/**
+ * @param from offset; negative = from the end.
+ * @param to only up to this offset; null = all there is.
+ * Whoever gets the stream reads or destroys its body, which is shorter than `next - start` where history has gaps.
+ */
+export async function openHistory(
+  client: ServerClient,
+  port: string,
+  from: number,
+  to: number | null = null,
+): Promise<HistoryStream> {
+  const end = to === null ? '' : `&end=${to}`
+  const { headers, body } = await client.open(`/api/v1/ports/${portSegment(port)}/log?start=${from}${end}`)
   const start = offsetHeader(headers['x-vspc-start'])
   const next = offsetHeader(headers['x-vspc-next'])
   if (start === null || next === null) {
@@ -25,7 +35,7 @@ export async function openHistory(client: ServerClient, port: string, from: numb
 
 /** What history holds from `from` up to, but not including, `to`. */
 export async function readHistory(client: ServerClient, port: string, from: number, to: number): Promise<Uint8Array> {
-  const { start, body } = await openHistory(client, port, from)
+  const { start, body } = await openHistory(client, port, from, to)
   const bytes = Buffer.alloc(Math.max(0, to - start))
   let length = 0
   for await (const chunk of chunksOf(body)) {

@@ -64,15 +64,16 @@ async function log(port: string, flags: LogFlags): Promise<void> {
   exitOnInterrupt(() => printer.finish())
   try {
     const from = flags.lines === undefined ? (flags.from ?? 0) : await lastLinesOffset(client, port, flags.lines)
-    const { start, body } = await openHistory(client, port, from)
+    const { start, next, body } = await openHistory(client, port, from)
     if (flags.from !== undefined && start > from && from >= 0) {
       printNote(`the ${start - from} bytes before offset ${start} are no longer held`)
     }
-    let next = start
+    let missing = next - start
     for await (const chunk of chunksOf(body)) {
-      next += chunk.length
+      missing -= chunk.length
       await printer.print(chunk)
     }
+    if (missing > 0) printNote(`${missing} bytes in between are lost: the server's disk was full, too slow or gone`)
     if (flags.follow) await follow(port, next, webSocketConsoles(address, liveClock), printer, liveClock)
     else if (next === start && process.stderr.isTTY) printNote('no output is held for this port')
   } finally {
@@ -85,9 +86,14 @@ export async function lastLinesOffset(client: ServerClient, port: string, count:
   for (let lookBack: number = TIMING.tailBytes; ; lookBack *= 8) {
     const { start, next, body } = await openHistory(client, port, -lookBack)
     const lines = new LineStarts(count, start)
-    for await (const chunk of chunksOf(body)) lines.push(chunk)
+    let missing = next - start
+    for await (const chunk of chunksOf(body)) {
+      missing -= chunk.length
+      lines.push(chunk)
+    }
     const wholeHistory = start === 0 || next - start < lookBack
-    if (wholeHistory || lines.complete) return lines.first
+    // What history has lost was not counted; it is likely to lie before the last lines.
+    if (wholeHistory || lines.complete) return Math.min(lines.first + missing, next)
   }
 }
 
