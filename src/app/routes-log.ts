@@ -96,7 +96,14 @@ class HistoryBody extends Readable {
   }
 }
 
-function sendLog(request: FastifyRequest, reply: FastifyReply, port: Port, query: LogQuery): FastifyReply {
+async function sendLog(
+  request: FastifyRequest,
+  reply: FastifyReply,
+  port: Port,
+  query: LogQuery,
+): Promise<FastifyReply> {
+  // What the port is said to have printed is in its log, too.
+  await new Promise<void>((resolve) => port.history.settled(resolve))
   const range = rangeOf(port.history, query)
   reply.type('application/octet-stream').headers({
     'x-vspc-start': range.start,

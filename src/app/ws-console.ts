@@ -158,7 +158,7 @@ export class WsConsole implements ConsoleClient {
 
   /** For output in large memory, in the order in which it was sent. */
   readonly #sentLarge = (): void => {
-    this.#port.history.release(this.#large[this.#firstLarge++] as Uint8Array)
+    this.#port.core.histories.release(this.#large[this.#firstLarge++] as Uint8Array)
     if (this.#firstLarge === this.#large.length || this.#firstLarge === MAX_SENT) {
       this.#large.splice(0, this.#firstLarge)
       this.#firstLarge = 0

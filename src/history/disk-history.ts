@@ -1,4 +1,3 @@
-import type { VspcError } from '../base/index.ts'
 import { encodeDirName } from './dir-name.ts'
 import type { DiskStore } from './disk-store.ts'
 import type { OpenFile } from './file-cache.ts'
@@ -10,7 +9,6 @@ import { type Step, Work } from './work.ts'
 
 /** How long a file may be written to unseen: somebody may have deleted it, or cut it, to make room. */
 const CHECK_EVERY_S = 2
-const NO_OFFSETS: readonly number[] = []
 
 /**
  * The history of one port on disk: `<dir>/ports/<name>/<first offset>.log`, one file after the other.
@@ -116,12 +114,16 @@ export class DiskHistory implements History {
     return this.work?.backlog.read(offset, this.#visible, maxBytes) ?? null
   }
 
-  release(view: Uint8Array): void {
-    this.store.totals.giveBack(view)
-  }
-
   load(offset: number, maxBytes: number, done: (result: LoadResult) => void): Load {
     return this.store.loader.load(this, offset, maxBytes, done)
+  }
+
+  settled(done: () => void): void {
+    if (this.work === null || this.#visible >= this.#next) done()
+    else {
+      this.work.await(this.#next, done)
+      this.store.writer.promote(this)
+    }
   }
 
   keepTail(on: boolean): void {
@@ -164,6 +166,7 @@ export class DiskHistory implements History {
     store.tails.delete(this)
     if (work !== null) store.pauses.end(this, work)
     work?.backlog.clear()
+    work?.shown(Number.POSITIVE_INFINITY)
     if (!this.hasFolder && (work === null || work.activity !== 'busy')) {
       store.writer.forget(this)
       return
@@ -181,7 +184,7 @@ export class DiskHistory implements History {
 
   /** Somebody waits for what is written. */
   get followed(): boolean {
-    return this.#tailWanted
+    return this.#tailWanted || (this.work?.awaited ?? false)
   }
 
   /** Gives up waiting for the disk: what there is is shown, and what comes from now on at once. */
@@ -335,6 +338,7 @@ export class DiskHistory implements History {
     else if (!work.late) store.lateness.wait(this, now)
     // Those who follow take what they can before it leaves memory.
     if (moved) this.owner.historyVisible()
+    work.shown(this.#visible)
     if (this.removed) return
     if (this.#tailWanted) {
       backlog.evict(store.limits.historyTailBytes)
@@ -365,7 +369,7 @@ export class DiskHistory implements History {
 
   /** The segment that holds `offset`, or would if it was not lost; null when no file can have it. */
   placeOf(offset: number): Place | null {
-    return findPlace(this.#first, this.#others ?? NO_OFFSETS, this.#written, offset)
+    return findPlace(this.#first, this.#others, this.#written, offset)
   }
 
   /** Nothing is held at `offset`: the next offset where there may be something, at most `visible`. */
@@ -374,16 +378,13 @@ export class DiskHistory implements History {
     return this.placeOf(offset)?.end ?? this.work?.backlog.startAfter(offset) ?? this.#visible
   }
 
-  readFailed(error: VspcError, offset: number): LoadResult {
-    return { kind: 'failed', error, to: this.gapEnd(offset) }
-  }
-
   #showAll(): void {
     const bytes = this.#next - this.#visible
     if (bytes === 0) return
     this.#visible = this.#next
     this.store.counters.undurableBytes += bytes
     this.owner.historyVisible()
+    this.work?.shown(this.#visible)
   }
 
   #endLate(): void {
@@ -394,7 +395,6 @@ export class DiskHistory implements History {
 
   /** Lets go of what only a port at work needs. */
   #rest(): void {
-    const { work } = this
-    if (work !== null && work.activity === 'idle' && work.backlog.empty && !work.late) this.work = null
+    if (this.work?.atRest === true) this.work = null
   }
 }

@@ -123,6 +123,10 @@ export class DiskStore implements HistoryStore {
     return port
   }
 
+  release(view: Uint8Array): void {
+    this.totals.giveBack(view)
+  }
+
   async flush(timeoutMs: number): Promise<boolean> {
     if (this.writer.busy.size === 0) return true
     return new Promise<boolean>((resolve) => {

@@ -69,15 +69,15 @@ export interface History {
   /** What memory holds from `offset` on, at most `maxBytes`, as an immutable view; null when that is nothing. */
   read(offset: number, maxBytes: number): Uint8Array | null
   /**
-   * A view that `read` returned is not used any more: its memory may be used again. Once for each, or never, if it is
-   * kept: that only costs.
-   */
-  release(view: Uint8Array): void
-  /**
    * Gets up to `maxBytes` from `offset` on, from wherever they are. `done` is called once, never before `load` returns.
    * The caller has few loads under way at once (one per reader).
    */
   load(offset: number, maxBytes: number, done: (result: LoadResult) => void): Load
+  /**
+   * Calls `done` once everything appended by now is visible; at once if it is already. That is soon, whatever the disk
+   * does; never if the port is removed before.
+   */
+  settled(done: () => void): void
   /** Somebody follows the output: what is on disk is also kept in memory for a while. Off at first. */
   keepTail(on: boolean): void
   /** What `describe()` says may have changed. */
@@ -150,6 +150,11 @@ export interface HistoryStore {
   stored(): Iterable<StoredPort>
   /** The history of port `id`, which nobody else has open; with what is there from before. Touches no disk. */
   open(id: string, owner: HistoryOwner): History
+  /**
+   * A view that `read` returned is not used any more: its memory may be used again. Once for each, or never, if it is
+   * kept: that only costs.
+   */
+  release(view: Uint8Array): void
   /** True once everything appended is with the operating system; false when that took longer than `timeoutMs`. */
   flush(timeoutMs: number): Promise<boolean>
   /** Flushes and lets go of everything; what is appended later is dropped and counted. @returns as `flush`. */

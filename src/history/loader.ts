@@ -114,9 +114,9 @@ export class Loader {
 
   /** Null when it has to be read from a file. */
   #inMemory({ port, offset, maxBytes }: LoadRequest): LoadResult | null {
-    if (port.removed) return port.readFailed(removedError(), offset)
+    if (port.removed) return readFailed(port, removedError(), offset)
     if (this.#store.closed) {
-      return port.readFailed(new VspcError('VSPC_SERVER_STOPPING', 'history is being closed'), offset)
+      return readFailed(port, new VspcError('VSPC_SERVER_STOPPING', 'history is being closed'), offset)
     }
     if (offset >= port.visible) return { kind: 'end' }
     const bytes = port.read(offset, maxBytes)
@@ -197,7 +197,7 @@ class LoadSlot {
   #read(request: LoadRequest, file: OpenFile): void {
     const { fs, files } = this.#store
     if (request.cancelled || request.port.removed) {
-      this.#finish(request.port.readFailed(removedError(), request.offset))
+      this.#finish(readFailed(request.port, removedError(), request.offset))
       return
     }
     const { offset, maxBytes } = request
@@ -216,7 +216,7 @@ class LoadSlot {
     this.#store.files.release(this.#file as OpenFile)
     this.#file = null
     if (port.removed) {
-      this.#finish(port.readFailed(removedError(), offset))
+      this.#finish(readFailed(port, removedError(), offset))
       return
     }
     if (error !== null) {
@@ -235,7 +235,7 @@ class LoadSlot {
   #fail(request: LoadRequest, error: DiskError): void {
     const { port, offset } = request
     if (port.removed) {
-      this.#finish(port.readFailed(removedError(), offset))
+      this.#finish(readFailed(port, removedError(), offset))
       return
     }
     const code = diskErrorCode(error)
@@ -255,8 +255,12 @@ class LoadSlot {
       this.#loader.retry(request)
       return
     }
-    this.#finish(port.readFailed(new VspcError('VSPC_HISTORY_READ', message, { cause: error }), offset))
+    this.#finish(readFailed(port, new VspcError('VSPC_HISTORY_READ', message, { cause: error }), offset))
   }
 }
 
 const NOTHING = new Uint8Array(0)
+
+function readFailed(port: DiskHistory, error: VspcError, offset: number): LoadResult {
+  return { kind: 'failed', error, to: port.gapEnd(offset) }
+}

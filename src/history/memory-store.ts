@@ -55,6 +55,10 @@ export class MemoryHistoryStore implements HistoryStore {
     return new MemoryHistory(this, id, owner)
   }
 
+  release(view: Uint8Array): void {
+    this.totals.giveBack(view)
+  }
+
   flush(): Promise<boolean> {
     return Promise.resolve(true)
   }
@@ -116,10 +120,6 @@ class MemoryHistory implements History {
     return this.#backlog?.read(offset, this.#next, maxBytes) ?? null
   }
 
-  release(view: Uint8Array): void {
-    this.#store.totals.giveBack(view)
-  }
-
   load(offset: number, maxBytes: number, done: (result: LoadResult) => void): Load {
     const load = {
       cancelled: false,
@@ -138,6 +138,10 @@ class MemoryHistory implements History {
     if (offset >= this.#next) return { kind: 'end' }
     const bytes = this.read(offset, maxBytes)
     return bytes === null ? { kind: 'gap', to: this.start } : { kind: 'bytes', bytes }
+  }
+
+  settled(done: () => void): void {
+    done()
   }
 
   keepTail(on: boolean): void {

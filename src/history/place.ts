@@ -10,8 +10,14 @@ export interface Place {
  * The segment that holds `offset`, or would if it was not lost; null when no file can have it.
  * @param first offset of the oldest segment; -1 = there is none. @param others first offsets of those after it.
  */
-export function findPlace(first: number, others: readonly number[], written: number, offset: number): Place | null {
+export function findPlace(
+  first: number,
+  others: readonly number[] | null,
+  written: number,
+  offset: number,
+): Place | null {
   if (first < 0 || offset < first || offset >= written) return null
+  if (others === null) return { segment: first, end: written }
   let low = -1
   let high = others.length - 1
   while (low < high) {

@@ -12,6 +12,12 @@ export type Activity = 'idle' | 'gathering' | 'queued' | 'busy' | 'failed' | 'bl
 /** What a writer has to do next for a port. */
 export type Step = 'remove' | 'move' | 'make-folder' | 'new-segment' | 'open' | 'check' | 'write' | 'describe'
 
+/** Waits for bytes to be visible, up to an offset. */
+interface Waiter {
+  readonly upTo: number
+  readonly done: () => void
+}
+
 /** What a port needs only while something goes on with it: an idle port has none. */
 export class Work {
   readonly backlog: Backlog
@@ -24,6 +30,7 @@ export class Work {
   waitingSince = -1
   /** Looked at while waiting. */
   seenWaiting = false
+  #waiters: Waiter[] | null = null
   /** An `append` returned false: the source waits since then, monotonic ms; -1 while it does not. */
   pausedSince = -1
   /** The disk took less than it was given the last time. */
@@ -35,5 +42,33 @@ export class Work {
 
   constructor(totals: BacklogTotals) {
     this.backlog = new Backlog(totals)
+  }
+
+  /** Nothing would be lost with it. */
+  get atRest(): boolean {
+    return this.activity === 'idle' && this.backlog.empty && !this.late
+  }
+
+  /** Somebody waits for bytes to be visible. */
+  get awaited(): boolean {
+    return this.#waiters !== null
+  }
+
+  /** `upTo` is not less than that of those who wait already. */
+  await(upTo: number, done: () => void): void {
+    this.#waiters ??= []
+    this.#waiters.push({ upTo, done })
+  }
+
+  shown(visible: number): void {
+    while (this.#waiters !== null) {
+      const [first] = this.#waiters
+      if (first === undefined) this.#waiters = null
+      else if (first.upTo > visible) return
+      else {
+        this.#waiters.shift()
+        first.done()
+      }
+    }
   }
 }

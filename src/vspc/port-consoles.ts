@@ -39,7 +39,7 @@ export class PortConsoles {
     }
     const demoted = this.#grant(options.mode, options.force, this.list)
     if (this.list.length === 0) port.history.keepTail(true)
-    const { start, visible: next } = port.history
+    const { start, next } = port.history
     const console = new Console(port, client, {
       id: ++lastConsoleId,
       who: options.who,

@@ -591,3 +591,27 @@ function usedBy(disk: FakeDisk): number {
   for (const file of disk.files.values()) used += file.size
   return used
 }
+
+test('whoever asks is told once what was appended is visible: at once where nobody follows, and when the disk hangs', async () => {
+  const { world: w, history, disk } = await world({ historyGatherMs: 1000, historyVisibleMs: 20 })
+  const told: string[] = []
+  history.settled(() => told.push('nothing to wait for'))
+  expect(told).toHaveLength(1)
+  history.append(bytes('abc'))
+  history.settled(() => told.push(`${history.visible}`))
+  history.append(bytes('def'))
+  history.settled(() => told.push(`then ${history.visible}`))
+  expect(told).toHaveLength(1)
+  w.settle()
+  expect(told.slice(1)).toEqual(['6', 'then 6'])
+  history.append(bytes('ghi'))
+  history.settled(() => told.push(`late ${history.visible}`))
+  w.turn()
+  expect(disk.ops).toHaveLength(1)
+  w.clock.advance(100)
+  expect(told.at(-1)).toBe('late 9')
+  history.append(bytes('jkl'))
+  history.settled(() => told.push('removed'))
+  history.remove()
+  expect(told.at(-1)).toBe('removed')
+})
