@@ -257,7 +257,9 @@ async function removeStale(path: string, text: string): Promise<void> {
 
 async function removeLeftover(takeover: string): Promise<void> {
   try {
-    if (Date.now() - (await fs.stat(takeover)).mtimeMs > TAKEOVER_LEFT_MS) await fs.unlink(takeover)
+    const age = Date.now() - (await fs.stat(takeover)).mtimeMs
+    // Or from the future: the clock was set back.
+    if (Math.abs(age) > TAKEOVER_LEFT_MS) await fs.unlink(takeover)
   } catch (error) {
     // Ended meanwhile.
     if (diskErrorCode(error) !== 'ENOENT') throw error
