@@ -33,6 +33,8 @@ export interface Config {
   readonly http: HttpAddress | null
   /** Absolute, as are `capture` and the files named in endpoints. */
   readonly dataDir: string
+  /** Nobody has named it: it may be in use by another server, which is no mistake of anybody's. */
+  readonly dataDirIsDefault: boolean
   readonly history: HistoryKind
   readonly capture: string | null
   readonly captureRedact: boolean
@@ -66,12 +68,14 @@ export function loadConfig(inputs: ConfigInputs): Config {
   const problems: ConfigProblem[] = []
   const layers = sources.map((source) => readLayer(source, problems))
   const http = firstOf(layers, 'http')
+  const dataDir = firstOf(layers, 'dataDir')
   const config: Config = {
     file,
     listen: firstOf(layers, 'listen') ?? DEFAULT_LISTEN.map((uri) => parseEndpoint(uri, 'listen', 'vm')),
     dial: firstOf(layers, 'dial') ?? [],
     http: http === undefined ? parseHttpAddress(DEFAULT_HTTP) : http,
-    dataDir: firstOf(layers, 'dataDir') ?? defaultDataDir(inputs.env),
+    dataDir: dataDir ?? defaultDataDir(inputs.env),
+    dataDirIsDefault: dataDir === undefined,
     history: firstOf(layers, 'history') ?? 'disk',
     capture: firstOf(layers, 'capture') ?? null,
     captureRedact: firstOf(layers, 'captureRedact') ?? false,

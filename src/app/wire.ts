@@ -1,12 +1,13 @@
 /** The composition root: makes every part from the configuration, and starts and stops them in order. */
 import { randomBytes, randomFillSync } from 'node:crypto'
 import { readFileSync } from 'node:fs'
-import { errorMessage, type Limits, systemClock, VspcError } from '../base/index.ts'
+import { errorMessage, systemClock } from '../base/index.ts'
 import { type CaptureRecorder, openRecorder } from '../capture/index.ts'
-import { type HistoryProblem, type HistoryStore, MemoryHistoryStore, openHistoryStore } from '../history/index.ts'
+import type { HistoryStore } from '../history/index.ts'
 import { formatEndpoint, formatHostPort } from '../transport/index.ts'
 import { Server } from '../vspc/index.ts'
 import type { Config } from './config.ts'
+import { closeHistories, openHistories } from './histories.ts'
 import { HttpServer } from './http.ts'
 import { parseHttpAddress } from './http-address.ts'
 import { type AppLogger, createLogger } from './logger.ts'
@@ -163,36 +164,6 @@ async function makeParts(config: Config, options: StartOptions): Promise<Parts> 
   })
   metrics.watch(server)
   return { server, histories, metrics, recorder, log }
-}
-
-/** Of the disk, not of the configuration: a server that comes back to serve VMs must not be kept from it by them. */
-const DISK_FAULTS = ['ENOSPC', 'EDQUOT', 'EIO', 'EROFS']
-
-async function openHistories({ history, dataDir, limits }: Config, log: AppLogger): Promise<HistoryStore> {
-  if (history !== 'disk') return new MemoryHistoryStore(limits, history === 'memory' ? 'all' : 'followed')
-  try {
-    return await openHistoryStore({ dir: dataDir, limits, onProblem: (problem) => logProblem(problem, log) })
-  } catch (error) {
-    if (!(error instanceof VspcError) || error.code !== 'VSPC_HISTORY_OPEN') throw error
-    const { code } = error.cause as NodeJS.ErrnoException
-    if (!DISK_FAULTS.includes(code ?? '')) {
-      const hint = 'name another one with --data-dir, or do without: --history memory'
-      throw new VspcError(error.code, `${error.message}; ${hint}`, { cause: error.cause })
-    }
-    log.error({ code: error.code, reason: error.message }, 'history is kept in memory only, until the next start')
-    return new MemoryHistoryStore(limits)
-  }
-}
-
-function logProblem({ kind, state, code, path, message }: HistoryProblem, log: AppLogger): void {
-  if (state === 'ended') log.info({ problem: kind, code, path }, 'history: that is over')
-  else log[kind === 'late' ? 'warn' : 'error']({ problem: kind, code, path }, message)
-}
-
-async function closeHistories(histories: HistoryStore, limits: Limits, log: AppLogger): Promise<void> {
-  const before = histories.gauges.pendingBytes
-  if (await histories.close(limits.drainMs)) return
-  log.error({ bytes: before }, 'history: the disk did not take everything in time ("drainMs"); the rest is lost')
 }
 
 async function openCaptures(
