@@ -86,9 +86,9 @@ describe.skipIf(!possible)('a real disk', () => {
   test('that is read-only at start: the server serves its VMs all the same, with history in memory, and says so', async () => {
     const dataDir = temporary()
     const server = await ServerProcess.start(dataDir, { before: mounted('ro', dataDir) })
-    expect(server.logs('history is kept in memory only')).toMatchObject([
-      { level: 'error', code: 'VSPC_HISTORY_OPEN', reason: expect.stringContaining('read-only') },
-    ])
+    await expect
+      .poll(() => server.logs('history is kept in memory only'), { timeout: 5_000 })
+      .toMatchObject([{ level: 'error', code: 'VSPC_HISTORY_OPEN', reason: expect.stringContaining('read-only') }])
     const host = await Host.boot(server, 1)
     const live = await Watcher.attach(server, id, null)
     host.print('shown')

@@ -143,7 +143,7 @@ test('after GOAHEAD, PEER-OK, output before COMPLETE, COMPLETE: ports come back 
   )
   const answers: number[] = [SUB.VMOTION_PEER_OK, SUB.VMOTION_NOTNOW]
   for (const { heard } of strangers) expect(heard.filter(({ code }) => answers.includes(code))).toEqual([])
-  expect(server.logs('VMOTION-PEER with an unknown or used cookie')).toHaveLength(vms.length)
+  await expect.poll(() => server.logs('VMOTION-PEER with an unknown or used cookie').length).toBe(vms.length)
   expect(await server.metric('vspc_vmotion_unknown_peers_total')).toBe(vms.length)
 
   await Promise.all(vms.map((vm) => vm.moveAgain(server)))
