@@ -1,8 +1,8 @@
 import { slope } from '../statistics.ts'
 import type { Sample, SoakReport } from './run.ts'
 
-/** The first quarter is warming up. */
-const WARM_UP = 0.25
+/** Share that is warming up: heap and allocator have found their size after some four minutes of ten. */
+const WARM_UP = 0.4
 /** Growth over the rest that still counts as flat. */
 const FLAT_RSS_SHARE = 0.05
 const FLAT_RSS_MIB = 8
@@ -15,7 +15,7 @@ interface Trend {
   readonly flat: boolean
 }
 
-/** A straight line through one figure of the samples, without the first quarter. */
+/** A straight line through one figure of the samples, without the warming up. */
 function trend(samples: readonly Sample[], of: (sample: Sample) => number, mayGrow: (mean: number) => number): Trend {
   const kept = samples.slice(Math.floor(samples.length * WARM_UP))
   const points = kept.map((sample) => [sample.seconds, of(sample)] as const)

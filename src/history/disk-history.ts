@@ -104,7 +104,7 @@ export class DiskHistory implements History {
       store.relieve(this)
     }
     const behind =
-      backlog.pendingCost > limits.historyPendingBytes / 2 || totals.pending > limits.historyPendingTotalBytes / 2
+      backlog.pendingCost > limits.historyPendingBytes / 4 || totals.pending > limits.historyPendingTotalBytes / 2
     if (!behind || this.removed || !store.pauses.begin(this, work)) return true
     store.writer.promote(this)
     return false
@@ -349,7 +349,7 @@ export class DiskHistory implements History {
       backlog.evict(0)
     }
     store.pauses.progress(now)
-    if (backlog.pendingCost <= store.limits.historyPendingBytes / 4) this.resume()
+    if (backlog.pendingCost <= store.limits.historyPendingBytes / 8) this.resume()
   }
 
   /** The writer has nothing more to do here for now. */

@@ -24,8 +24,8 @@ const TICK_MS = 10
  * worth their memory: waking up a thread for one costs as much as writing a hundred KiB.
  */
 const GATHER_TOTAL_BYTES = 24 << 20
-const GATHER_MIN_BYTES = 131_072
-const GATHER_MAX_BYTES = 786_432
+const GATHER_MIN_BYTES = 262_144
+const GATHER_MAX_BYTES = 458_752
 
 /** Who is written next, by which slot, and what happens when that fails. */
 export class Writer {

@@ -20,11 +20,12 @@ export type OnChunk = (this: Duplex, bytes: Uint8Array) => void
 const shared = Buffer.alloc(65_536)
 
 /**
- * Full buffers read from a socket in one turn of the event loop. Node would take 32 from each that has as much: a hundred
- * VMs that print as fast as they can would keep everybody else, and the next VMOTION-BEGIN, waiting for a tenth of a
- * second.
+ * Full buffers read in one turn of the event loop, by all sockets that have as much. Node would take 32 from each: a
+ * hundred VMs that print as fast as they can would keep everybody else, and the next VMOTION-BEGIN, waiting for a tenth
+ * of a second.
  */
-const READS_PER_TURN = 4
+const READS_PER_TURN = 32
+const MIN_SHARE = 2
 
 const ON_CHUNK = Symbol('vspc.onChunk')
 const TURN = Symbol('vspc.turn')
@@ -32,7 +33,10 @@ const READS = Symbol('vspc.reads')
 type ReadSocket = Socket & { [ON_CHUNK]?: OnChunk; [TURN]?: number; [READS]?: number }
 
 let turn = 0
-/** Sockets that have had their share of this turn. */
+/** Sockets with full buffers in this turn, and what each may have of the next ones. */
+let busy = 0
+let share = READS_PER_TURN
+/** Those that have had their share of this turn. */
 const resting: ReadSocket[] = []
 
 /** Called by Node with what was read. False: no more now. */
@@ -45,15 +49,18 @@ function deliver(this: ReadSocket, length: number, buffer: Uint8Array): boolean 
   if (this[TURN] !== turn) {
     this[TURN] = turn
     this[READS] = 0
+    if (++busy === 1) setImmediate(nextTurn)
   }
   this[READS] = (this[READS] ?? 0) + 1
-  if (this[READS] < READS_PER_TURN) return true
-  if (resting.push(this) === 1) setImmediate(nextTurn)
+  if (this[READS] < share) return true
+  resting.push(this)
   return false
 }
 
 function nextTurn(): void {
   turn++
+  share = Math.max(MIN_SHARE, Math.floor(READS_PER_TURN / busy))
+  busy = 0
   for (const socket of resting) if (!socket.isPaused() && !socket.destroyed) socket.resume()
   resting.length = 0
 }

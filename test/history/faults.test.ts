@@ -548,7 +548,7 @@ describe('a source that is faster than the disk', () => {
   const big = () => new Uint8Array(190_000)
 
   test('is asked to wait, and told when there is room', async () => {
-    const { world: w, owner, history } = await world({ historyPendingBytes: 1 << 19 })
+    const { world: w, owner, history } = await world({ historyPendingBytes: 1 << 20 })
     expect(history.append(big())).toBe(true)
     expect(history.append(big())).toBe(false)
     expect(owner.drained).toBe(0)
@@ -558,7 +558,7 @@ describe('a source that is faster than the disk', () => {
   })
 
   test('waits a moment only when the disk is slow, and not at all when it hangs', async () => {
-    const { world: w, owner, history, disk } = await world({ historyPendingBytes: 1 << 19 })
+    const { world: w, owner, history, disk } = await world({ historyPendingBytes: 1 << 20 })
     history.append(big())
     expect(history.append(big())).toBe(false)
     w.turn()
@@ -576,7 +576,7 @@ describe('a source that is faster than the disk', () => {
   })
 
   test('does not wait for a disk that fails', async () => {
-    const { world: w, owner, history, disk } = await world({ historyPendingBytes: 1 << 19 })
+    const { world: w, owner, history, disk } = await world({ historyPendingBytes: 1 << 20 })
     disk.capacity = 0
     history.append(big())
     expect(history.append(big())).toBe(false)
