@@ -270,11 +270,15 @@ async function ourselves(): Promise<Holder> {
   return { pid: process.pid, started: await startTime(process.pid), world: await world(), nonce: randomUUID() }
 }
 
-/** proc(5): field 22 of `stat`, counted behind the name in parentheses, which may hold anything. Null when there is none. */
+/**
+ * proc(5): field 22 of `stat`, counted behind the name in parentheses, which may hold anything. Null when there is no such
+ * process, or it has ended and only waits for its parent to notice.
+ */
 async function startTime(pid: number): Promise<string | null> {
   try {
     const stat = await fs.readFile(`/proc/${pid}/stat`, 'latin1')
-    return stat.slice(stat.lastIndexOf(')') + 2).split(' ')[19] ?? null
+    const [state = '', ...rest] = stat.slice(stat.lastIndexOf(')') + 2).split(' ')
+    return 'ZX'.includes(state) ? null : (rest[18] ?? null)
   } catch {
     // No such process.
     return null

@@ -1,3 +1,5 @@
+import { spawn } from 'node:child_process'
+import { once } from 'node:events'
 import {
   existsSync,
   mkdirSync,
@@ -153,4 +155,21 @@ test('its holder makes it anew when the directory was deleted', async () => {
   await lock.beat()
   expect(lost).toEqual(['removed', 'regained'])
   await expect(lockDir(dir, new ManualClock())).rejects.toMatchObject({ code: 'VSPC_HISTORY_LOCKED' })
+})
+
+test('a server that was killed, and whose parent has not noticed yet, holds nothing', async () => {
+  const dir = temporaryFolder()
+  // The shell starts a child and becomes a program that never waits for it.
+  const shell = spawn('sh', ['-c', 'read -r _ & echo $!; exec sleep 60'], { stdio: ['ignore', 'pipe', 'ignore'] })
+  onTestFinished(() => void shell.kill('SIGKILL'))
+  const [line] = (await once(shell.stdout, 'data')) as [Buffer]
+  const pid = Number(line)
+  const stat = () => readFileSync(`/proc/${pid}/stat`, 'latin1').split(') ')[1]?.split(' ') ?? []
+  while (stat()[0] !== 'Z') await new Promise((resolve) => setImmediate(resolve))
+  const lock = await lockDir(dir, new ManualClock())
+  const { world } = content(dir)
+  await lock.release()
+  write(dir, { pid, started: stat()[19], world, nonce: 'killed' })
+  await locked(dir)
+  expect(content(dir).pid).toBe(process.pid)
 })
