@@ -56,10 +56,10 @@ test('a console that never reads costs next to no memory and delays nobody; when
   expect(stream.firstWrong(0, filesOf(dataDir, id))).toBeNull()
 }, 60_000)
 
-test('2,000 ports that have printed and are idle hold no descriptor; 300 more than connections are enough', async () => {
+test('2,000 ports that have printed and are idle hold no descriptor; 350 more than connections are enough', async () => {
   const VMS = 2_000
   const dataDir = temporary(MEMORY_DISK)
-  const before = ['sh', '-c', `ulimit -n ${VMS + 300}; exec "$@"`, 'sh']
+  const before = ['sh', '-c', `ulimit -n ${VMS + 350}; exec "$@"`, 'sh']
   const server = await ServerProcess.start(dataDir, { before, limits: { historyVisibleMs: 10_000 } })
   const idle = server.descriptors
   const hosts: Host[] = []
