@@ -29,14 +29,14 @@ campaign('over sockets: hostile hosts cost a healthy VM nothing, and leave nothi
 
 /** What one hostile connection may say that is kept. */
 const GREEDY: readonly (readonly [what: string, bytes: readonly number[], maxBytes: number])[] = [
-  ['a subnegotiation that never ends', [...HELLO, 0xff, 0xfa, 232, ...new Array<number>(1 << 18).fill(7)], 12_288],
+  ['a subnegotiation that never ends', [...HELLO, 0xff, 0xfa, 232, ...new Array<number>(1 << 18).fill(7)], 8_192],
   ['data before the port is known', [...HELLO, ...new Array<number>(1 << 18).fill(7)], 2 * 65_536 + 16_384],
   ['single bytes before the port is known', [...HELLO, ...sprinkled(70_000)], 2 * 65_536 + 16_384],
-  ['the longest names and lists', [...HELLO, ...long()], 40_960],
+  ['the longest names and lists', [...HELLO, ...long()], 24_576],
   [
     'a port with a long name',
     introduction('fa 11 ed 00 00 00 00 00-00 00 00 00 00 00 00 01', 'vSPC.py', 'n'.repeat(4_000)),
-    40_960,
+    24_576,
   ],
 ]
 
