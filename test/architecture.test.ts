@@ -10,16 +10,30 @@ const ARROWS = {
   base: [],
   telnet: ['base'],
   vmotion: ['base'],
-  transport: ['base'],
+  link: ['base'],
+  transport: ['base', 'link'],
+  config: ['base'],
   capture: ['base', 'telnet'],
   history: ['base'],
-  relay: ['base', 'transport'],
+  relay: ['base', 'transport', 'config'],
   vspc: ['base', 'telnet', 'vmotion', 'transport', 'history'],
   vsphere: ['base', 'transport', 'vmotion'],
   guestinfo: ['base', 'vsphere'],
   sim: ['base', 'transport'],
-  app: ['base', 'telnet', 'vmotion', 'transport', 'capture', 'history', 'relay', 'vspc', 'vsphere', 'guestinfo', 'sim'],
-  cli: ['base', 'transport', 'capture', 'sim', 'app'],
+  app: [
+    'base',
+    'telnet',
+    'vmotion',
+    'transport',
+    'config',
+    'capture',
+    'history',
+    'vspc',
+    'vsphere',
+    'guestinfo',
+    'sim',
+  ],
+  cli: ['base', 'transport', 'config', 'capture', 'relay', 'sim', 'app'],
   // src/index.ts itself.
   '.': ['base', 'telnet', 'vmotion', 'transport', 'capture', 'relay', 'vspc', 'vsphere', 'guestinfo', 'sim', 'app'],
 } as const satisfies Record<string, readonly string[]>
@@ -29,12 +43,13 @@ const PACKAGES: Record<string, readonly string[]> = {
   '@fastify/swagger': ['app'],
   '@fastify/websocket': ['app'],
   commander: ['cli'],
+  koffi: ['transport'],
   fastify: ['app'],
   pino: ['app'],
   'prom-client': ['app'],
   typebox: ['app'],
   ws: ['app', 'cli'],
-  yaml: ['app', 'sim'],
+  yaml: ['config', 'sim'],
 }
 
 /** Folders and files that only compute: no I/O, no clock, no chance, no Buffer. Time and secrets are handed to them. */
@@ -42,11 +57,13 @@ const PURE = [
   'base/',
   'telnet/',
   'vmotion/',
+  'link/',
   'transport/endpoint.ts',
   'transport/endpoint-parser.ts',
   'transport/endpoint-pattern.ts',
   'transport/endpoint-query.ts',
   'transport/endpoint-text.ts',
+  'transport/proxy-v2.ts',
   'vspc/identity.ts',
   'vspc/access.ts',
   'capture/format.ts',
@@ -201,8 +218,8 @@ test('what is listed as pure exists, so that a rename does not take it off the l
 })
 
 test('every package of the table is a dependency, and the other way round', () => {
-  const { dependencies } = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8'))
-  expect(Object.keys(PACKAGES).sort()).toEqual(Object.keys(dependencies).sort())
+  const { dependencies, optionalDependencies } = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8'))
+  expect(Object.keys(PACKAGES).sort()).toEqual(Object.keys({ ...dependencies, ...optionalDependencies }).sort())
 })
 
 test('bin/vspc.js imports the command line and does nothing else', () => {

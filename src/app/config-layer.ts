@@ -3,18 +3,24 @@ import { homedir } from 'node:os'
 import { join, resolve } from 'node:path'
 import { cleanText, type ErrorCode, errorMessage, type Limits, VspcError } from '../base/index.ts'
 import {
-  assertSupported,
+  type ConfigProblem,
+  checkShape,
+  formatPath,
+  type PartialSettings,
+  type SettingPath,
+  type SettingsSource,
+} from '../config/index.ts'
+import {
   type Endpoint,
   type EndpointPattern,
   type EndpointRole,
   formatEndpoint,
+  NO_LAYERS,
   parseEndpoint,
   parseEndpointPattern,
   type TlsParameters,
 } from '../transport/index.ts'
-import { type ConfigProblem, formatPath, type SettingPath, type SettingsSource } from './config-problems.ts'
-import type { HistoryKind, LogLevel, Settings, WriterPolicy } from './config-schema.ts'
-import { checkShape, type PartialSettings } from './config-shape.ts'
+import { type HistoryKind, type LogLevel, type Settings, SettingsSchema, type WriterPolicy } from './config-schema.ts'
 import { type HttpAddress, parseHttpAddress } from './http-address.ts'
 
 const MAX_SERVICE_URI_LENGTH = 1024
@@ -37,7 +43,7 @@ export interface ConfigLayer {
 
 /** Adds everything that is wrong to `problems`. */
 export function readLayer(source: SettingsSource, problems: ConfigProblem[]): ConfigLayer {
-  const settings = checkShape(source, problems)
+  const settings = checkShape<Settings>(SettingsSchema, source, problems)
   return new LayerReader(source, problems).read(settings)
 }
 
@@ -50,7 +56,7 @@ class LayerReader {
     this.#problems = problems
   }
 
-  read(settings: PartialSettings): ConfigLayer {
+  read(settings: PartialSettings<Settings>): ConfigLayer {
     const { http } = settings
     return {
       listen: this.#endpoints('listen', settings.listen),
@@ -102,11 +108,12 @@ class LayerReader {
     const seen = new Map<string, number>()
     return this.#each(role, texts, (text, index) => {
       const endpoint = this.#absolute(parseEndpoint(text, role, 'vm'))
-      assertSupported(endpoint)
       const place = placeOf(endpoint)
       const before = seen.get(place)
       // Port 0 is another one each time.
-      if (before !== undefined && !('tcpPort' in endpoint && endpoint.tcpPort === 0)) {
+      const anyPort =
+        ('tcpPort' in endpoint && endpoint.tcpPort === 0) || ('vsockPort' in endpoint && endpoint.vsockPort === 0)
+      if (before !== undefined && !anyPort) {
         throw new VspcError(
           'VSPC_CONFIG_INVALID',
           `endpoint "${cleanText(text, 300)}": ${formatPath([role, before])} is the same place; name it once`,
@@ -160,12 +167,13 @@ function placeOf(endpoint: Endpoint): string {
   switch (endpoint.scheme) {
     case 'tcp':
     case 'tls':
-      return formatEndpoint({ scheme: 'tcp', host: endpoint.host, tcpPort: endpoint.tcpPort, tls: null, vm: null })
+      return formatEndpoint({ ...endpoint, scheme: 'tcp', tls: null, vm: null, layers: NO_LAYERS })
     case 'unix':
-      return formatEndpoint({ ...endpoint, tls: null, vm: null })
+      return formatEndpoint({ ...endpoint, tls: null, vm: null, layers: NO_LAYERS })
     case 'fifo':
+      return formatEndpoint({ ...endpoint, vm: null })
     case 'vsock':
     case 'hvsock':
-      return formatEndpoint({ ...endpoint, vm: null })
+      return formatEndpoint({ ...endpoint, vm: null, layers: NO_LAYERS })
   }
 }

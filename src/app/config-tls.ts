@@ -1,8 +1,8 @@
 /** Looks into the files that listeners would open, so that `vspc config check` finds what `vspc serve` would. */
 import { errorMessage } from '../base/index.ts'
+import { ConfigError, type ConfigProblem } from '../config/index.ts'
 import { loadServerTls } from '../transport/index.ts'
 import type { Config } from './config.ts'
-import { ConfigError, type ConfigProblem } from './config-problems.ts'
 
 /**
  * Tries certificate and key of every VM listener.

@@ -3,15 +3,20 @@ import { homedir } from 'node:os'
 import { isAbsolute, join } from 'node:path'
 import { type Limits, limitsWith } from '../base/index.ts'
 import {
+  ConfigError,
+  type ConfigProblem,
+  readConfigFile,
+  type SettingPath,
+  type SettingsSource,
+} from '../config/index.ts'
+import {
   type Endpoint,
   type EndpointPattern,
   formatEndpoint,
   formatHostPort,
   parseEndpoint,
 } from '../transport/index.ts'
-import { readConfigFile } from './config-file.ts'
 import { type ConfigLayer, readLayer } from './config-layer.ts'
-import { ConfigError, type ConfigProblem, type SettingPath, type SettingsSource } from './config-problems.ts'
 import {
   DEFAULT_HTTP,
   DEFAULT_LISTEN,

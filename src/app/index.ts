@@ -1,3 +1,4 @@
+export { ConfigError, type ConfigProblem } from '../config/index.ts'
 export type {
   ConsoleInfo,
   ConsoleMessage,
@@ -8,7 +9,6 @@ export type {
   ServerEvent,
 } from '../vspc/index.ts'
 export { type Config, type ConfigInputs, effectiveSettings, loadConfig } from './config.ts'
-export { ConfigError, type ConfigProblem } from './config-problems.ts'
 export { configSchema, LOG_LEVELS, type LogLevel, type Settings, WRITER_POLICIES } from './config-schema.ts'
 export { checkTlsFiles } from './config-tls.ts'
 export type { HttpAddress } from './http-address.ts'

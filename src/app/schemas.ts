@@ -4,6 +4,7 @@
  */
 import { type Static, Type } from 'typebox'
 import { CODES } from '../base/index.ts'
+import { SCHEMES } from '../transport/index.ts'
 import type { ConsoleInfo, ConsoleMessage, ConsoleMode, ConsoleRequest, PortInfo, ServerEvent } from '../vspc/index.ts'
 
 /** Offsets are exact: 2^53 bytes are more than any VM sends. */
@@ -45,7 +46,7 @@ export const PortInfoSchema = Type.Object(
     label: nullableText("Tells several ports of one VM apart; null for a VM's only one."),
     state: choice(STATES, { description: '"migrating": between VMOTION-BEGIN and COMPLETE or ABORT.' }),
     host: nullableText('Address of the host or relay the port is, or was last, connected from.'),
-    transport: nullableEnum(['tcp', 'tls', 'unix'], 'Of that connection.'),
+    transport: nullableEnum([...SCHEMES], 'Of that connection.'),
     direction: nullableEnum(['server', 'client'], 'As the VM is configured; null where the stream does not say.'),
     serviceURI: nullableText('As the VM is configured, cleaned.'),
     consoles: count('Attached consoles.'),

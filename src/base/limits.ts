@@ -119,6 +119,49 @@ export const LIMITS = {
     max: 60_000,
     why: 'a graceful close (FIN sent) that is not answered becomes a reset',
   },
+  // Relays
+  proxyHeaderMs: {
+    default: 5_000,
+    min: 100,
+    max: 120_000,
+    why: 'a peer that has to send a PROXY header has so long; headers come in the first packet',
+  },
+  resumeMs: {
+    default: 60_000,
+    min: 100,
+    max: 3_600_000,
+    why: "a resumable stream without connection is kept so long (an appliance's move takes seconds), then closed at both ends",
+  },
+  resumeBytes: {
+    default: 262_144,
+    min: 4_096,
+    max: 64 << 20,
+    why: 'of a resumable stream, in each direction: sent and not yet acknowledged; kept to be sent again, then the sender waits',
+  },
+  resumePingMs: {
+    default: 5_000,
+    min: 50,
+    max: 600_000,
+    why: 'a resumable stream that hears nothing for so long asks its peer for a sign of life',
+  },
+  resumeDeadMs: {
+    default: 15_000,
+    min: 100,
+    max: 3_600_000,
+    why: 'a connection of a resumable stream without sign of life for so long is given up, and dialled again',
+  },
+  maxResumable: {
+    default: 60_000,
+    min: 1,
+    max: 1_000_000,
+    why: 'resumable streams at once; each may keep "resumeBytes" in each direction',
+  },
+  forwardLingerMs: {
+    default: 120_000,
+    min: 0,
+    max: 3_600_000,
+    why: 'a forwarded port that goes offline keeps its program connected so long: the VM, or the appliance, may only be moving',
+  },
   // vMotion
   goaheadMs: {
     default: 2_000,

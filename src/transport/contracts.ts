@@ -1,15 +1,16 @@
 /** What every kind of transport takes and gives. */
 import type { Clock, Limits, VspcError } from '../base/index.ts'
-import type { ByteStream, PeerInfo } from './byte-stream.ts'
+import type { Announcement, ByteStream, PeerInfo } from './byte-stream.ts'
 import type { Endpoint } from './endpoint.ts'
 
 /** Something went wrong at a listener that goes on listening. */
 export interface ListenProblem {
   /**
    * `accept`: a connection could not be taken (out of descriptors, mostly). `handshake`: a peer failed TLS.
-   * `certificate`: the listener works, but peers will object to its certificate.
+   * `certificate`: the listener works, but peers will object to its certificate. `proxy`: no PROXY header, a broken
+   * one, or one from a source that is not trusted. `resume`: a resumable stream could not be begun or gone on with.
    */
-  readonly kind: 'accept' | 'handshake' | 'certificate'
+  readonly kind: 'accept' | 'handshake' | 'certificate' | 'proxy' | 'resume'
   /** Null unless one peer is concerned. */
   readonly peer: PeerInfo | null
   readonly error: VspcError
@@ -22,11 +23,21 @@ export interface ListenHandlers {
 }
 
 export interface ListenOptions {
-  readonly limits: Pick<Limits, 'firstByteMs' | 'tlsHandshakeMs' | 'keepAliveMs'>
+  readonly limits: Pick<Limits, 'firstByteMs' | 'tlsHandshakeMs' | 'keepAliveMs' | 'proxyHeaderMs' | ResumeLimit>
   readonly clock: Clock
   /** Permissions of a Unix socket; default 0o600: whoever may connect may speak as a VM. */
   readonly unixMode?: number
+  /** Whose PROXY headers count, where the endpoint asks for them. Default: nobody's. */
+  readonly trusted?: TrustedSources
 }
+
+/** Whose word about the origin of a stream is believed. */
+export interface TrustedSources {
+  /** @param peer who is connected to us. @param authenticated it has shown a certificate that the listener asked for. */
+  trusts(peer: PeerInfo, authenticated: boolean): boolean
+}
+
+export type ResumeLimit = 'resumeMs' | 'resumeBytes' | 'resumePingMs' | 'resumeDeadMs' | 'maxResumable'
 
 export interface Listening {
   /** With the port really bound, where 0 was asked for. */
@@ -36,6 +47,11 @@ export interface Listening {
    * return. Calling it again does nothing.
    */
   close(): Promise<void>
+  /**
+   * Reads certificate and key again, for connections from now on; those that are there live on. Does nothing where
+   * there are none. @throws VspcError VSPC_TLS_FILES; the old ones stay in use.
+   */
+  reload(): Promise<void>
 }
 
 export interface DialOptions {
@@ -45,4 +61,19 @@ export interface DialOptions {
   readonly timeoutMs: number
   readonly keepAliveMs?: number
   readonly clock?: Clock
+  /** Sent ahead as a PROXY header, where the endpoint asks for one. */
+  readonly announce?: Announced
+  /** Of a resumable stream; default: those of LIMITS. */
+  readonly limits?: Pick<Limits, ResumeLimit | 'redialMinMs' | 'redialMaxMs'>
+  /**
+   * Of a resumable stream: where to dial when its connection broke, asked each time. Default: the same endpoint. What
+   * else is said here counts for these dials too, but for the signal: it ends only the first one.
+   */
+  readonly nextHop?: () => Endpoint
+}
+
+/** What a relay knows of the stream it passes on. */
+export interface Announced extends Announcement {
+  /** Who is at its beginning; null = we ourselves (a pipe, say). */
+  readonly source: PeerInfo | null
 }

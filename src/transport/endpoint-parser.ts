@@ -11,7 +11,6 @@ import {
   type EndpointUse,
   SCHEMES,
   type Scheme,
-  SUPPORTED_SCHEMES,
   type VsockEndpoint,
 } from './endpoint.ts'
 import { EndpointQuery } from './endpoint-query.ts'
@@ -78,24 +77,25 @@ class EndpointParser {
     const place = questionMark < 0 ? rest : rest.slice(0, questionMark)
     const query = new EndpointQuery(this.#uri, scheme, questionMark < 0 ? null : rest.slice(questionMark + 1))
     const vm = query.vm()
+    const layers = query.layers()
     switch (scheme) {
       case 'tcp':
-        return { scheme, ...this.#hostPort(scheme, place), tls: query.besideTls(), vm }
+        return { scheme, ...this.#hostPort(scheme, place), tls: query.besideTls(), vm, layers }
       case 'tls':
-        return { scheme, ...this.#hostPort(scheme, place), tls: query.tls(), vm }
+        return { scheme, ...this.#hostPort(scheme, place), tls: query.tls(), vm, layers }
       case 'unix':
-        return { scheme, path: this.#path(scheme, place), tls: query.besideTls(), vm }
+        return { scheme, path: this.#path(scheme, place), tls: query.besideTls(), vm, layers }
       case 'fifo':
         return { scheme, path: this.#path(scheme, place), vm }
       case 'vsock':
-        return { scheme, ...this.#cidPort(place), vm }
+        return { scheme, ...this.#cidPort(place), vm, layers }
       case 'hvsock':
-        return { scheme, ...this.#pathPort(place), vm }
+        return { scheme, ...this.#pathPort(place), vm, layers }
     }
   }
 
   #forms(): string {
-    return SUPPORTED_SCHEMES.map((scheme) => FORMS[scheme]).join(', ')
+    return SCHEMES.map((scheme) => FORMS[scheme]).join(', ')
   }
 
   #scheme(): Scheme {

@@ -2,6 +2,8 @@
 import { cleanText, nearest, type VspcError } from '../base/index.ts'
 import {
   DEFAULT_TLS_MIN,
+  LAYER_PARAMETERS,
+  type Layers,
   PARAMETERS,
   type Parameter,
   type Scheme,
@@ -29,12 +31,16 @@ export class EndpointQuery {
 
   /** The parameters that mean something for `scheme` in our role and use. */
   #accepted(scheme: Scheme): Parameter[] {
-    const accepted: Parameter[] = this.#uri.use === 'vm' ? [...VM_PARAMETERS] : []
+    const { role, use } = this.#uri
+    const accepted: Parameter[] = use === 'vm' ? [...VM_PARAMETERS] : use === 'relay' ? ['name', 'label'] : []
     if (scheme === 'tls') {
-      accepted.push(...(this.#uri.role === 'listen' ? (['cert', 'key', 'tlsMin'] as const) : TLS_PARAMETERS))
-    } else if ((scheme === 'tcp' || scheme === 'unix') && this.#uri.role === 'listen' && this.#uri.use === 'vm') {
+      accepted.push(...TLS_PARAMETERS.filter((name) => role === 'dial' || name !== 'servername'))
+    } else if ((scheme === 'tcp' || scheme === 'unix') && role === 'listen' && use === 'vm') {
       accepted.push('cert', 'key', 'tlsMin')
     }
+    // Pipes have no beginning at which a header could stand.
+    if (use === 'plain' || scheme === 'fifo') return accepted
+    accepted.push(...LAYER_PARAMETERS.filter((name) => name === 'resume' || use === 'relay' || role === 'listen'))
     return accepted
   }
 
@@ -85,21 +91,29 @@ export class EndpointQuery {
   /** A known parameter in the wrong place: say where it belongs. */
   #refuse(name: Parameter, scheme: Scheme, list: string): VspcError {
     const isVm = (VM_PARAMETERS as readonly string[]).includes(name)
+    const isLayer = (LAYER_PARAMETERS as readonly string[]).includes(name)
     const why = isVm
-      ? 'it describes a virtual serial port, which this endpoint does not lead to'
-      : scheme === 'tls'
-        ? 'it is for dialling, and this endpoint listens'
-        : scheme === 'tcp' && (this.#uri.role === 'dial' || this.#uri.use === 'plain')
-          ? 'TLS has its own scheme, tls://'
-          : scheme === 'tcp' || scheme === 'unix'
-            ? 'it is about TLS, and means nothing for this endpoint'
-            : `${scheme}:// has no TLS`
+      ? this.#uri.use === 'relay'
+        ? 'a relay does not look into what it passes on'
+        : 'it describes a virtual serial port, which this endpoint does not lead to'
+      : isLayer
+        ? scheme === 'fifo'
+          ? 'pipes have no connections'
+          : 'only relays send it, and listeners for VMs take it'
+        : scheme === 'tls'
+          ? 'it is for dialling, and this endpoint listens'
+          : scheme === 'tcp' && (this.#uri.role === 'dial' || this.#uri.use === 'plain')
+            ? 'TLS has its own scheme, tls://'
+            : scheme === 'tcp' || scheme === 'unix'
+              ? 'it is about TLS, and means nothing for this endpoint'
+              : `${scheme}:// has no TLS`
     return this.#uri.fail('VSPC_ENDPOINT_ROLE', `parameter ${name} makes no sense here: ${why}`, list)
   }
 
   /** Null for plain use. */
   vm(): VmParameters | null {
     if (this.#uri.use === 'plain') return null
+    if (this.#uri.use === 'relay' && !this.#values.has('name') && !this.#values.has('label')) return null
     const name = this.#values.get('name') ?? null
     if (name !== null && (name.length > MAX_NAME_LENGTH || cleanText(name, MAX_NAME_LENGTH) !== name)) {
       throw this.#uri.fail(
@@ -116,7 +130,15 @@ export class EndpointQuery {
         'accepted are 1 to 64 of A-Z a-z 0-9 . _ -',
       )
     }
-    return { protocol: this.#oneOf('protocol', VM_PROTOCOLS, 'vmware'), name, label }
+    const protocol = this.#uri.use === 'relay' ? null : this.#oneOf('protocol', VM_PROTOCOLS, 'vmware')
+    return { protocol, name, label }
+  }
+
+  layers(): Layers {
+    return {
+      proxy: this.#oneOf('proxy', ['off', 'v2'], 'off'),
+      resume: this.#oneOf('resume', ['off', 'on'], 'off'),
+    }
   }
 
   #oneOf<T extends string>(name: Parameter, values: readonly T[], ifAbsent: T): T {

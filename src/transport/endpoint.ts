@@ -3,8 +3,11 @@
 /** Who connects to whom. A role is not part of the URI: it comes from the flag or setting that the URI stands in. */
 export type EndpointRole = 'listen' | 'dial'
 
-/** `vm`: at the other end is a virtual serial port (or its host). `plain`: bytes that are not looked into. */
-export type EndpointUse = 'vm' | 'plain'
+/**
+ * `vm`: at the other end is a virtual serial port (or its host). `relay`: bytes that are not looked into, but that may
+ * be announced and resumed. `plain`: only the bytes.
+ */
+export type EndpointUse = 'vm' | 'relay' | 'plain'
 
 export const VM_PROTOCOLS = ['vmware', 'telnet', 'raw'] as const
 export type VmProtocol = (typeof VM_PROTOCOLS)[number]
@@ -14,14 +17,28 @@ export type TlsVersion = (typeof TLS_VERSIONS)[number]
 
 /** What a VM endpoint says about the serial port behind it. */
 export interface VmParameters {
-  readonly protocol: VmProtocol
+  /** Null for a relay, which does not look. */
+  readonly protocol: VmProtocol | null
   /** VM name, for streams that carry no identity. */
   readonly name: string | null
   /** Tells several ports of one VM apart; `[A-Za-z0-9._-]{1,64}`. */
   readonly label: string | null
 }
 
-/** Files are paths as written, not yet opened. A listener always has `cert` and `key`, a dialler both or neither. */
+/** What a connection carries around the stream itself; each is peeled off before anybody sees the stream. */
+export interface Layers {
+  /** A PROXY protocol v2 header comes first: sent by who dials, required by who listens. */
+  readonly proxy: 'off' | 'v2'
+  /** The stream survives its connections: docs/link.md. Both ends must say so. */
+  readonly resume: 'off' | 'on'
+}
+
+export const NO_LAYERS: Layers = { proxy: 'off', resume: 'off' }
+
+/**
+ * Files are paths as written, not yet opened. A listener always has `cert` and `key`, a dialler both or neither. A
+ * listener with `ca` or `pin` asks peers for a certificate, and takes no peer without a fitting one.
+ */
 export interface TlsParameters {
   readonly cert: string | null
   readonly key: string | null
@@ -42,6 +59,7 @@ export interface TcpEndpoint {
   readonly tls: TlsParameters | null
   /** Null for plain use. */
   readonly vm: VmParameters | null
+  readonly layers: Layers
 }
 
 export interface TlsEndpoint {
@@ -50,6 +68,7 @@ export interface TlsEndpoint {
   readonly tcpPort: number
   readonly tls: TlsParameters
   readonly vm: VmParameters | null
+  readonly layers: Layers
 }
 
 export interface UnixEndpoint {
@@ -58,8 +77,10 @@ export interface UnixEndpoint {
   readonly path: string
   readonly tls: TlsParameters | null
   readonly vm: VmParameters | null
+  readonly layers: Layers
 }
 
+/** A pair of named pipes: `path`.in, which the VM reads, and `path`.out, which it writes (as QEMU names them). */
 export interface FifoEndpoint {
   readonly scheme: 'fifo'
   readonly path: string
@@ -72,6 +93,7 @@ export interface VsockEndpoint {
   /** 32 bits, unlike TCP. */
   readonly vsockPort: number
   readonly vm: VmParameters | null
+  readonly layers: Layers
 }
 
 export interface HvsockEndpoint {
@@ -79,19 +101,18 @@ export interface HvsockEndpoint {
   readonly path: string
   readonly vsockPort: number
   readonly vm: VmParameters | null
+  readonly layers: Layers
 }
 
 export type Endpoint = TcpEndpoint | TlsEndpoint | UnixEndpoint | FifoEndpoint | VsockEndpoint | HvsockEndpoint
 export type Scheme = Endpoint['scheme']
 
-/** What this version can open; the others are understood, and refused with a word about it. */
-export const SUPPORTED_SCHEMES = ['tcp', 'tls', 'unix'] as const satisfies readonly Scheme[]
-
 export const SCHEMES = ['tcp', 'tls', 'unix', 'fifo', 'vsock', 'hvsock'] as const satisfies readonly Scheme[]
 
 export const VM_PARAMETERS = ['protocol', 'name', 'label'] as const
 export const TLS_PARAMETERS = ['cert', 'key', 'ca', 'pin', 'servername', 'tlsMin'] as const
-export const PARAMETERS = [...VM_PARAMETERS, ...TLS_PARAMETERS] as const
+export const LAYER_PARAMETERS = ['proxy', 'resume'] as const
+export const PARAMETERS = [...VM_PARAMETERS, ...TLS_PARAMETERS, ...LAYER_PARAMETERS] as const
 export type Parameter = (typeof PARAMETERS)[number]
 
 export const DEFAULT_TLS_MIN: TlsVersion = '1.2'
@@ -101,15 +122,15 @@ export function formatEndpoint(endpoint: Endpoint): string {
   switch (endpoint.scheme) {
     case 'tcp':
     case 'tls':
-      return `${endpoint.scheme}://${formatHostPort(endpoint.host, endpoint.tcpPort)}${formatQuery(endpoint.vm, endpoint.tls)}`
+      return `${endpoint.scheme}://${formatHostPort(endpoint.host, endpoint.tcpPort)}${formatQuery(endpoint.vm, endpoint.tls, endpoint.layers)}`
     case 'unix':
-      return `unix://${percentEncode(endpoint.path)}${formatQuery(endpoint.vm, endpoint.tls)}`
+      return `unix://${percentEncode(endpoint.path)}${formatQuery(endpoint.vm, endpoint.tls, endpoint.layers)}`
     case 'fifo':
-      return `fifo://${percentEncode(endpoint.path)}${formatQuery(endpoint.vm, null)}`
+      return `fifo://${percentEncode(endpoint.path)}${formatQuery(endpoint.vm, null, NO_LAYERS)}`
     case 'vsock':
-      return `vsock://${endpoint.cid}:${endpoint.vsockPort}${formatQuery(endpoint.vm, null)}`
+      return `vsock://${endpoint.cid}:${endpoint.vsockPort}${formatQuery(endpoint.vm, null, endpoint.layers)}`
     case 'hvsock':
-      return `hvsock://${percentEncode(endpoint.path)}:${endpoint.vsockPort}${formatQuery(endpoint.vm, null)}`
+      return `hvsock://${percentEncode(endpoint.path)}:${endpoint.vsockPort}${formatQuery(endpoint.vm, null, endpoint.layers)}`
   }
 }
 
@@ -118,9 +139,9 @@ export function formatHostPort(host: string, tcpPort: number): string {
   return host.includes(':') ? `[${host}]:${tcpPort}` : `${host}:${tcpPort}`
 }
 
-function formatQuery(vm: VmParameters | null, tls: TlsParameters | null): string {
+function formatQuery(vm: VmParameters | null, tls: TlsParameters | null, layers: Layers): string {
   const values: Record<Parameter, string | null> = {
-    protocol: vm === null || vm.protocol === 'vmware' ? null : vm.protocol,
+    protocol: vm?.protocol == null || vm.protocol === 'vmware' ? null : vm.protocol,
     name: vm?.name ?? null,
     label: vm?.label ?? null,
     cert: tls?.cert ?? null,
@@ -129,6 +150,8 @@ function formatQuery(vm: VmParameters | null, tls: TlsParameters | null): string
     pin: tls?.pin == null ? null : `sha256:${tls.pin}`,
     servername: tls?.servername ?? null,
     tlsMin: tls === null || tls.tlsMin === DEFAULT_TLS_MIN ? null : tls.tlsMin,
+    proxy: layers.proxy === 'off' ? null : layers.proxy,
+    resume: layers.resume === 'off' ? null : layers.resume,
   }
   const parts: string[] = []
   for (const name of PARAMETERS) {

@@ -1,5 +1,13 @@
-export type { ByteStream, PeerInfo } from './byte-stream.ts'
-export type { DialOptions, ListenHandlers, Listening, ListenOptions, ListenProblem } from './contracts.ts'
+export type { Announcement, ByteStream, PeerInfo } from './byte-stream.ts'
+export type {
+  Announced,
+  DialOptions,
+  ListenHandlers,
+  Listening,
+  ListenOptions,
+  ListenProblem,
+  TrustedSources,
+} from './contracts.ts'
 export { DescriptorWatch, openFileLimit } from './descriptors.ts'
 export {
   type Endpoint,
@@ -7,6 +15,10 @@ export {
   type EndpointUse,
   formatEndpoint,
   formatHostPort,
+  type Layers,
+  NO_LAYERS,
+  SCHEMES,
+  type Scheme,
   type TcpEndpoint,
   type TlsEndpoint,
   type TlsParameters,
@@ -17,5 +29,5 @@ export {
 export { parseEndpoint } from './endpoint-parser.ts'
 export { type EndpointPattern, matchesEndpoint, parseEndpointPattern } from './endpoint-pattern.ts'
 export { type OnChunk, readChunks } from './read-chunks.ts'
-export { assertSupported, dial, listen } from './registry.ts'
+export { dial, listen } from './registry.ts'
 export { loadServerTls, type ServerTlsContext, type TlsUpgradeOptions, upgradeServer } from './tls.ts'

@@ -7,10 +7,10 @@ import { errorMessage, VspcError } from '../base/index.ts'
 import { type ByteStream, ignoreError, type PeerInfo } from './byte-stream.ts'
 import type { ListenHandlers, ListenOptions } from './contracts.ts'
 import { DescriptorWatch } from './descriptors.ts'
-import type { Endpoint } from './endpoint.ts'
+import type { Endpoint, TlsParameters } from './endpoint.ts'
 import { awaitFirstByte } from './first-byte.ts'
 import { acceptError } from './system-errors.ts'
-import { type ServerTlsContext, upgradeServer } from './tls.ts'
+import { loadServerTls, type ServerTlsContext, upgradeServer } from './tls.ts'
 
 /** A restart of many hosts at once must not overflow it; the system caps it (net.core.somaxconn). */
 const BACKLOG = 4096
@@ -34,9 +34,11 @@ export class Listener {
   /** Sockets not handed over yet: to be dropped by `close`. */
   readonly #pending = new Set<Socket>()
   readonly #descriptors: DescriptorWatch
+  #tls: ServerTlsContext | null
 
   private constructor(plan: AcceptPlan, handlers: ListenHandlers, options: ListenOptions) {
     this.#plan = plan
+    this.#tls = plan.tls
     this.#handlers = handlers
     this.#options = options
     this.#descriptors = new DescriptorWatch('vm', options.clock)
@@ -77,6 +79,11 @@ export class Listener {
   get tcpPort(): number {
     const address = this.server.address()
     return address !== null && typeof address === 'object' ? address.port : 0
+  }
+
+  /** For handshakes from now on. @throws VspcError VSPC_TLS_FILES; nothing has changed then. */
+  async reloadTls(tls: TlsParameters | null): Promise<void> {
+    if (tls !== null) this.#tls = await loadServerTls(tls, this.#options.clock.wall())
   }
 
   close(): void {
@@ -146,7 +153,7 @@ export class Listener {
   }
 
   async #handshake(stream: ByteStream, handOver: (stream: ByteStream) => void): Promise<void> {
-    const context = this.#plan.tls?.context
+    const context = this.#tls?.context
     if (context === undefined) return
     let secured: ByteStream
     try {

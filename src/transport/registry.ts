@@ -44,11 +44,6 @@ export async function dial(endpoint: Endpoint, options: DialOptions): Promise<By
   }
 }
 
-/** For those who check configuration before anything is opened. @throws VspcError VSPC_ENDPOINT_SCHEME. */
-export function assertSupported(endpoint: Endpoint): void {
-  if (endpoint.scheme === 'fifo' || endpoint.scheme === 'vsock' || endpoint.scheme === 'hvsock') throw notYet(endpoint)
-}
-
 function notYet(endpoint: Endpoint): VspcError {
   return new VspcError(
     'VSPC_ENDPOINT_SCHEME',

@@ -3,7 +3,7 @@ import { systemClock } from '../base/index.ts'
 import type { ByteStream } from './byte-stream.ts'
 import type { DialOptions, ListenHandlers, Listening, ListenOptions } from './contracts.ts'
 import { connectSocket } from './dialer.ts'
-import type { TcpEndpoint, TlsEndpoint } from './endpoint.ts'
+import { NO_LAYERS, type TcpEndpoint, type TlsEndpoint } from './endpoint.ts'
 import { Listener } from './listener.ts'
 import { ipPeer } from './peer.ts'
 import { dialError, listenError } from './system-errors.ts'
@@ -34,6 +34,7 @@ export async function listenTcp(
   return {
     endpoint: { ...endpoint, tcpPort: listener.tcpPort },
     close: async () => listener.close(),
+    reload: () => listener.reloadTls(endpoint.tls),
   }
 }
 
@@ -50,7 +51,7 @@ export async function dialTls(endpoint: TlsEndpoint, options: DialOptions): Prom
   const clock = options.clock ?? systemClock
   const deadline = clock.now() + options.timeoutMs
   const stream = await dialTcp(
-    { scheme: 'tcp', host: endpoint.host, tcpPort: endpoint.tcpPort, tls: null, vm: null },
+    { scheme: 'tcp', host: endpoint.host, tcpPort: endpoint.tcpPort, tls: null, vm: null, layers: NO_LAYERS },
     options,
   )
   return upgradeClient(stream, endpoint, {

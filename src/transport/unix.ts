@@ -47,7 +47,7 @@ export async function listenUnix(
     throw listenError(endpoint, error)
   }
   // Node unlinks the path when the server closes.
-  return { endpoint, close: async () => listener.close() }
+  return { endpoint, close: async () => listener.close(), reload: () => listener.reloadTls(endpoint.tls) }
 }
 
 export async function dialUnix(endpoint: UnixEndpoint, options: DialOptions): Promise<ByteStream> {

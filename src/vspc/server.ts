@@ -316,7 +316,7 @@ export class Server implements Core {
 
 /** @param address stands for peers of this entry; null = each has its own. */
 function entryOf(endpoint: Endpoint, address: string | null): VmEntry {
-  if (endpoint.vm === null) {
+  if (endpoint.vm === null || endpoint.vm.protocol === null) {
     throw new VspcError('VSPC_ENDPOINT_ROLE', `endpoint "${formatEndpoint(endpoint)}" was not parsed for VMs`)
   }
   const { protocol, name, label } = endpoint.vm

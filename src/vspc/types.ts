@@ -1,3 +1,5 @@
+import type { Scheme } from '../transport/index.ts'
+
 /** What the concentrator tells the outside. Plain data: safe to serialize, nothing from the wire left uncleaned. */
 
 /** `migrating`: between VMOTION-BEGIN and COMPLETE or ABORT. */
@@ -21,7 +23,7 @@ export interface PortInfo {
   state: PortState
   /** Address of the host (or relay) the current connection came from; of the last one while offline. */
   host: string | null
-  transport: 'tcp' | 'tls' | 'unix' | null
+  transport: Scheme | null
   direction: 'server' | 'client' | null
   serviceURI: string | null
   /** Attached consoles. */

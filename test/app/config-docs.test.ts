@@ -1,9 +1,9 @@
 import { expect, test } from 'vitest'
 import { configurationDocs, EXAMPLE } from '../../scripts/configuration-docs.ts'
-import { parseConfigText } from '../../src/app/config-file.ts'
 import { readLayer } from '../../src/app/config-layer.ts'
-import type { ConfigProblem } from '../../src/app/config-problems.ts'
 import { loadConfig } from '../../src/app/index.ts'
+import { parseConfigText } from '../../src/config/file.ts'
+import type { ConfigProblem } from '../../src/config/problems.ts'
 
 test('docs/configuration.md says what the schema and the limits say', async () => {
   // Out of date? npx vitest run test/app/config-docs.test.ts -u

@@ -172,7 +172,6 @@ describe('mistakes in the file have line and column, and say what is accepted', 
       'INVALID',
       /^vspc\.yaml:3:5: endpoint "tpc:\/\/h:1": scheme "tpc" is not known/,
     ],
-    ['an endpoint not built yet', 'listen: ["vsock://any:1"]', 'INVALID', /1:10: .*not in this version yet/],
     [
       'one place twice',
       'listen:\n  - tcp://127.0.0.1:1\n  - tcp://127.0.0.1:1?protocol=raw\n',

@@ -6,6 +6,8 @@ import {
   type EndpointRole,
   type EndpointUse,
   formatEndpoint,
+  type Layers,
+  NO_LAYERS,
   TLS_VERSIONS,
   type TlsParameters,
   VM_PROTOCOLS,
@@ -27,8 +29,11 @@ function refused(text: string, role: EndpointRole, use: EndpointUse): VspcError 
   throw new Error(`${text} was accepted`)
 }
 
+/** Without the layers, where there are none. */
+type Bare = { [E in Endpoint as E['scheme']]: Omit<E, 'layers'> & { layers?: Layers } }[Endpoint['scheme']]
+
 describe('accepted', () => {
-  const cases: [text: string, role: EndpointRole, use: EndpointUse, endpoint: Endpoint][] = [
+  const cases: [text: string, role: EndpointRole, use: EndpointUse, endpoint: Bare][] = [
     ['tcp://0.0.0.0:13370', 'listen', 'vm', { scheme: 'tcp', host: '0.0.0.0', tcpPort: 13370, tls: null, vm: VM }],
     ['tcp://127.0.0.1:0', 'listen', 'plain', { scheme: 'tcp', host: '127.0.0.1', tcpPort: 0, tls: null, vm: null }],
     [
@@ -115,7 +120,8 @@ describe('accepted', () => {
     ],
   ]
   test.each(cases)('%s (%s, %s)', (text, role, use, endpoint) => {
-    expect(parseEndpoint(text, role, use)).toEqual(endpoint)
+    const layers = endpoint.scheme === 'fifo' ? {} : { layers: NO_LAYERS }
+    expect(parseEndpoint(text, role, use)).toEqual({ ...layers, ...endpoint })
   })
 })
 
@@ -158,7 +164,7 @@ describe('refused, and the message says why and what to do', () => {
       'dial',
       'vm',
       'PARAMETER',
-      /"protcol" is not known; accepted here: protocol, name, label; did you mean protocol\?/,
+      /"protcol" is not known; accepted here: protocol, name, label, resume; did you mean protocol\?/,
     ],
     ['tcp://h:1?x=1', 'dial', 'plain', 'PARAMETER', /"x" is not known; none are accepted here/],
     [
@@ -183,7 +189,18 @@ describe('refused, and the message says why and what to do', () => {
     ['tcp://h:1?cert=/a&key=/b', 'dial', 'vm', 'ROLE', /TLS has its own scheme, tls:\/\//],
     ['tcp://h:1?cert=/a&key=/b', 'listen', 'plain', 'ROLE', /TLS has its own scheme, tls:\/\//],
     ['tcp://h:1?pin=sha256:00', 'listen', 'vm', 'ROLE', /pin makes no sense here/],
-    ['tls://h:1?cert=/a&key=/b&ca=/c', 'listen', 'vm', 'ROLE', /ca makes no sense here: it is for dialling/],
+    [
+      'tls://h:1?cert=/a&key=/b&servername=x',
+      'listen',
+      'vm',
+      'ROLE',
+      /servername makes no sense here: it is for dialling/,
+    ],
+    ['tcp://h:1?proxy=v2', 'dial', 'vm', 'ROLE', /proxy makes no sense here: only relays send it/],
+    ['tcp://h:1?resume=on', 'dial', 'plain', 'ROLE', /resume makes no sense here/],
+    ['fifo:///run/vm1?proxy=v2', 'listen', 'relay', 'ROLE', /proxy makes no sense here: pipes have no connections/],
+    ['tcp://h:1?resume=yes', 'dial', 'relay', 'PARAMETER', /resume "yes" is not known; accepted are off, on/],
+    ['tcp://h:1?protocol=raw', 'dial', 'relay', 'ROLE', /protocol makes no sense here: a relay does not look/],
     ['vsock://any:1?cert=/a', 'listen', 'vm', 'ROLE', /vsock:\/\/ has no TLS/],
     ['tcp://h:1?cert=/a', 'listen', 'vm', 'PARAMETER', /key is missing; cert=FILE and key=FILE go together/],
     ['tcp://h:1?key=/a', 'listen', 'vm', 'PARAMETER', /cert is missing/],
@@ -255,42 +272,55 @@ describe('properties', () => {
     name: fc.option(name),
     label: fc.option(label),
   })
+  const named = fc
+    .record({ protocol: fc.constant(null), name: fc.option(name), label: fc.option(label) })
+    .filter((who) => who.name !== null || who.label !== null)
   const tlsMin = fc.constantFrom(...TLS_VERSIONS)
-  const serverTls = fc.record({ cert: file, key: file, tlsMin }).map((tls) => ({ ...TLS, ...tls }))
+  const besideTls = fc.record({ cert: file, key: file, tlsMin }).map((tls) => ({ ...TLS, ...tls }))
+  const pin = fc.option(fc.stringMatching(/^[0-9a-f]{64}$/))
+  const serverTls = fc
+    .record({ cert: file, key: file, ca: fc.option(file), pin, tlsMin })
+    .map((tls) => ({ ...TLS, ...tls }))
   const clientTls = fc
     .record({
       pair: fc.option(fc.record({ cert: file, key: file })),
       ca: fc.option(file),
-      pin: fc.option(fc.stringMatching(/^[0-9a-f]{64}$/)),
+      pin,
       servername: fc.option(fc.constantFrom('vcenter', 'a.b')),
       tlsMin,
     })
     .map(({ pair, ...tls }) => ({ ...TLS, ...pair, ...tls }))
   const anyEndpoint = fc
-    .tuple(fc.constantFrom<EndpointRole>('listen', 'dial'), fc.constantFrom<EndpointUse>('vm', 'plain'))
+    .tuple(fc.constantFrom<EndpointRole>('listen', 'dial'), fc.constantFrom<EndpointUse>('vm', 'relay', 'plain'))
     .chain(([role, use]) => {
-      const vmHere = use === 'vm' ? vm : fc.constant(null)
+      const vmHere = use === 'vm' ? vm : use === 'relay' ? fc.option(named) : fc.constant(null)
+      const header = use === 'relay' || (use === 'vm' && role === 'listen')
+      const layers = fc.record({
+        proxy: header ? fc.constantFrom('off', 'v2') : fc.constant('off'),
+        resume: use === 'plain' ? fc.constant('off') : fc.constantFrom('off', 'on'),
+      })
       const lowest = role === 'listen' ? 0 : 1
       const tcpPort = fc.integer({ min: lowest, max: 65_535 })
       const vsockPort = fc.integer({ min: lowest, max: 0xffff_fffe })
-      const beside = role === 'listen' && use === 'vm' ? fc.option(serverTls) : fc.constant(null)
+      const beside = role === 'listen' && use === 'vm' ? fc.option(besideTls) : fc.constant(null)
       const cid = fc.oneof(
         fc.integer({ min: 0, max: 0xffff_fffe }),
         role === 'listen' ? fc.constantFrom('any', 'host', 'local') : fc.constantFrom('host', 'local'),
       )
       const endpoint = fc.oneof(
-        fc.record({ scheme: fc.constant('tcp'), host, tcpPort, tls: beside, vm: vmHere }),
+        fc.record({ scheme: fc.constant('tcp'), host, tcpPort, tls: beside, vm: vmHere, layers }),
         fc.record({
           scheme: fc.constant('tls'),
           host,
           tcpPort,
           tls: role === 'listen' ? serverTls : clientTls,
           vm: vmHere,
+          layers,
         }),
-        fc.record({ scheme: fc.constant('unix'), path, tls: beside, vm: vmHere }),
+        fc.record({ scheme: fc.constant('unix'), path, tls: beside, vm: vmHere, layers }),
         fc.record({ scheme: fc.constant('fifo'), path, vm: vmHere }),
-        fc.record({ scheme: fc.constant('vsock'), cid, vsockPort, vm: vmHere }),
-        fc.record({ scheme: fc.constant('hvsock'), path, vsockPort, vm: vmHere }),
+        fc.record({ scheme: fc.constant('vsock'), cid, vsockPort, vm: vmHere, layers }),
+        fc.record({ scheme: fc.constant('hvsock'), path, vsockPort, vm: vmHere, layers }),
       )
       return fc.record({ role: fc.constant(role), use: fc.constant(use), endpoint: endpoint as fc.Arbitrary<Endpoint> })
     })

@@ -1,16 +1,12 @@
 import { once } from 'node:events'
 import type { Socket } from 'node:net'
 import type { Duplex } from 'node:stream'
-import { LIMITS, systemClock } from '../../src/base/index.ts'
+import { limitsWith, systemClock } from '../../src/base/index.ts'
 import type { ByteStream } from '../../src/transport/byte-stream.ts'
 import type { ListenHandlers, ListenOptions, ListenProblem } from '../../src/transport/contracts.ts'
 
 export const LISTEN: ListenOptions = {
-  limits: {
-    firstByteMs: LIMITS.firstByteMs.default,
-    tlsHandshakeMs: LIMITS.tlsHandshakeMs.default,
-    keepAliveMs: LIMITS.keepAliveMs.default,
-  },
+  limits: limitsWith(),
   clock: systemClock,
 }
 

@@ -6,6 +6,7 @@ import { Duplex } from 'node:stream'
 import { connect as connectTls, type TLSSocket } from 'node:tls'
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest'
 import { ManualClock, systemClock } from '../../src/base/index.ts'
+import { NO_LAYERS } from '../../src/transport/endpoint.ts'
 import {
   type ByteStream,
   dial,
@@ -96,7 +97,7 @@ function byteByByte(carrier: Socket): Duplex {
 }
 
 function toLocalhost(tcpPort: number, tls: Partial<TlsParameters>, host = 'localhost'): TlsEndpoint {
-  return { scheme: 'tls', host, tcpPort, tls: { ...NO_TLS, ...tls }, vm: null }
+  return { scheme: 'tls', host, tcpPort, tls: { ...NO_TLS, ...tls }, vm: null, layers: NO_LAYERS }
 }
 
 describe('plain and TLS on one listener (C52)', () => {

@@ -5,6 +5,7 @@ import { createServer } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
+import { NO_LAYERS } from '../../src/transport/endpoint.ts'
 import { dial, type Listening, listen, type UnixEndpoint } from '../../src/transport/index.ts'
 import { Accepted, LISTEN, readAll } from './support.ts'
 
@@ -19,7 +20,7 @@ afterEach(async () => {
 })
 
 function at(name: string): UnixEndpoint {
-  return { scheme: 'unix', path: join(directory, name), tls: null, vm: null }
+  return { scheme: 'unix', path: join(directory, name), tls: null, vm: null, layers: NO_LAYERS }
 }
 
 async function listenAt(name: string, accepted = new Accepted(), unixMode?: number): Promise<Listening> {

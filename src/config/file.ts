@@ -15,7 +15,7 @@ import {
   type YAMLError,
 } from 'yaml'
 import { errorMessage, VspcError } from '../base/index.ts'
-import { ConfigError, type ConfigProblem, type SettingPath, type SettingsSource } from './config-problems.ts'
+import { ConfigError, type ConfigProblem, type SettingPath, type SettingsSource } from './problems.ts'
 
 /** No configuration is this long; YAML takes time and memory out of proportion to its length. */
 const MAX_FILE_BYTES = 1 << 20

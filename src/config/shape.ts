@@ -1,10 +1,9 @@
-/** Checks values against the settings schema, and says in plain words what does not fit. */
+/** Checks values against a schema of settings, and says in plain words what does not fit. */
 import { cleanText, nearest } from '../base/index.ts'
-import { type ConfigProblem, formatPath, type SettingPath, type SettingsSource } from './config-problems.ts'
-import { type Settings, SettingsSchema } from './config-schema.ts'
+import { type ConfigProblem, formatPath, type SettingPath, type SettingsSource } from './problems.ts'
 
-/** What is read of a schema node to say what it accepts. */
-interface SchemaNode {
+/** What is read of a schema node (JSON Schema, and `accepts`: see the settings) to check a value and say what is accepted. */
+export interface SchemaNode {
   readonly type?: string
   readonly enum?: readonly string[]
   readonly minimum?: number
@@ -18,25 +17,29 @@ interface SchemaNode {
 const MAX_LISTED = 20
 
 /**
- * The settings as far as they fit: what does not is reported to `problems` and left out, an item of a list becomes
+ * The settings of `schema` as far as they fit: what does not is reported to `problems` and left out, an item of a list becomes
  * null, so that the others keep their places.
  *
  * By hand, over the few kinds of schema that settings use: typebox's own check stops after eight errors.
  */
-export function checkShape(source: SettingsSource, problems: ConfigProblem[]): PartialSettings {
+export function checkShape<Settings>(
+  schema: SchemaNode,
+  source: SettingsSource,
+  problems: ConfigProblem[],
+): PartialSettings<Settings> {
   if (!isRecord(source.values)) {
     problems.push({
       code: 'VSPC_CONFIG_INVALID',
       ...source.locate([], 'value'),
       message: `the file holds ${describe(source.values)}; accepted are settings, one a line, such as "http: 127.0.0.1:13371"`,
     })
-    return {}
+    return {} as PartialSettings<Settings>
   }
-  return new ShapeChecker(source, problems).fitting(SettingsSchema, source.values, []) as PartialSettings
+  return new ShapeChecker(source, problems).fitting(schema, source.values, []) as PartialSettings<Settings>
 }
 
 /** Settings in whose lists wrong items are null. */
-export type PartialSettings = {
+export type PartialSettings<Settings> = {
   [Name in keyof Settings]: Settings[Name] extends string[] | undefined ? (string | null)[] | undefined : Settings[Name]
 }
 
