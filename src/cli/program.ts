@@ -1,9 +1,9 @@
-import { readFileSync } from 'node:fs'
 import { isatty } from 'node:tty'
 import { Command, CommanderError } from 'commander'
 import { errorMessage } from '../base/index.ts'
 import { exitCodeOf } from './exit-codes.ts'
 import { flushOutput } from './output.ts'
+import { productVersion } from './version.ts'
 
 type Register = (program: Command) => void
 
@@ -71,7 +71,7 @@ export async function buildProgram(
 ): Promise<Command> {
   const program = new Command('vspc')
     .description('Virtual serial port concentrator for VMware VMs: consoles that survive vMotion')
-    .version(version(), '-V, --version')
+    .version(productVersion(), '-V, --version')
     .exitOverride()
     .showHelpAfterError("(try 'vspc --help' or 'vspc COMMAND --help')")
     .configureOutput({ outputError: (text, write) => write(text.replace(/^error: /, 'vspc: ')) })
@@ -165,11 +165,6 @@ function surviveClosedWindow(): void {
     process.removeAllListeners('SIGHUP')
     process.kill(process.pid, 'SIGHUP')
   })
-}
-
-function version(): string {
-  const text = readFileSync(new URL('../../package.json', import.meta.url), 'utf8')
-  return (JSON.parse(text) as { version: string }).version
 }
 
 function capitalized(text: string): string {
