@@ -50,19 +50,24 @@ const ENDPOINTS = `## Endpoint URIs
 | \`tcp://HOST:PORT\` | TCP. IPv6 addresses stand in brackets; port 0 listens on any free port, which is printed |
 | \`tls://HOST:PORT\` | TLS over TCP, from the first byte |
 | \`unix:///PATH\` | Unix socket, at most 107 bytes of path; created with mode 0600 |
-| \`fifo:///PATH\`, \`vsock://CID:PORT\`, \`hvsock:///PATH:PORT\` | understood, but not in this version yet |
+| \`fifo:///PATH\` | a pair of named pipes: \`PATH.in\`, which the VM reads, and \`PATH.out\`, which it writes, as QEMU's \`-chardev pipe,path=PATH\` has them |
+| \`vsock://CID:PORT\` | vSocket (AF_VSOCK). CID is a number or \`any\` (when listening), \`local\` (1), \`host\` (2); ports have 32 bits. Needs the optional package \`koffi\` |
+| \`hvsock:///PATH:PORT\` | vSocket by the Unix sockets of a hypervisor (Firecracker, Cloud Hypervisor, vhost-device-vsock): dialling asks on \`PATH\` for the guest's port, listening takes what guests connect to on \`PATH_PORT\` |
 
 Values are percent-encoded where needed (a space is \`%20\`). Parameters, after \`?\`, joined by \`&\`:
 
 | Parameter | Where | Meaning |
 |---|---|---|
 | \`protocol=vmware\\|telnet\\|raw\` | VM endpoints | what is spoken: Telnet with VMware's option 232 (default), Telnet, or nothing but the bytes |
-| \`name=NAME\` | VM endpoints | name of the VM, where the stream does not carry it |
-| \`label=LABEL\` | VM endpoints | tells several ports of one VM apart: 1 to 64 of \`A-Z a-z 0-9 . _ -\` |
+| \`name=NAME\` | VM and relay endpoints | name of the VM, where neither the stream nor a relay says it |
+| \`label=LABEL\` | VM and relay endpoints | tells several ports of one VM apart: 1 to 64 of \`A-Z a-z 0-9 . _ -\`; what a relay announces counts more |
+| \`proxy=v2\` | listeners, relays | every stream has to begin with a PROXY protocol v2 header, from one of \`trustedProxies\`: it says where the stream comes from and, where the stream itself does not, which VM and port it is. Relays that dial send it |
+| \`resume=on\` | VM and relay endpoints, both ends | the stream survives its connections, see [link.md](link.md) |
 | \`cert=FILE&key=FILE\` | listeners | certificate (with its chain) and key, PEM. On \`tcp:\` and \`unix:\` VM listeners TLS is then served beside plain, told apart by the first byte |
 | \`cert=FILE&key=FILE\` | dialling \`tls:\` | client certificate |
 | \`ca=FILE\` | dialling \`tls:\` | CA the peer's certificate must come from; default: those of Node.js |
-| \`pin=sha256:HEX\` | dialling \`tls:\` | the peer must show exactly this certificate; CA and name then count for nothing |
+| \`ca=FILE\` | \`tls:\` listeners | peers must show a certificate that comes from this CA and is in date |
+| \`pin=sha256:HEX\` | \`tls:\` | the peer must show exactly this certificate; CA, date and name then count for nothing |
 | \`servername=NAME\` | dialling \`tls:\` | name the certificate must have, where it is not that of the host |
 | \`tlsMin=1.0\\|1.1\\|1.2\\|1.3\` | wherever TLS is | oldest version accepted, default 1.2; old ESXi hosts need 1.0 |
 

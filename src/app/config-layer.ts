@@ -18,8 +18,10 @@ import {
   NO_LAYERS,
   parseEndpoint,
   parseEndpointPattern,
+  parseTrustedSources,
   type TlsParameters,
 } from '../transport/index.ts'
+import { type ForwardRule, parseForward } from '../vspc/index.ts'
 import { type HistoryKind, type LogLevel, type Settings, SettingsSchema, type WriterPolicy } from './config-schema.ts'
 import { type HttpAddress, parseHttpAddress } from './http-address.ts'
 
@@ -29,6 +31,7 @@ const MAX_SERVICE_URI_LENGTH = 1024
 export interface ConfigLayer {
   readonly listen: readonly Endpoint[] | undefined
   readonly dial: readonly Endpoint[] | undefined
+  readonly forward: readonly ForwardRule[] | undefined
   readonly http: HttpAddress | null | undefined
   readonly dataDir: string | undefined
   readonly history: HistoryKind | undefined
@@ -36,6 +39,7 @@ export interface ConfigLayer {
   readonly captureRedact: boolean | undefined
   readonly serviceUris: readonly string[] | undefined
   readonly allowDial: readonly EndpointPattern[] | undefined
+  readonly trustedProxies: readonly string[] | undefined
   readonly writers: WriterPolicy | undefined
   readonly logLevel: LogLevel | undefined
   readonly limits: Partial<Limits>
@@ -61,6 +65,7 @@ class LayerReader {
     return {
       listen: this.#endpoints('listen', settings.listen),
       dial: this.#endpoints('dial', settings.dial),
+      forward: this.#each('forward', settings.forward, (text) => this.#forward(text)),
       http: http === undefined ? undefined : this.#attempt(['http'], () => parseHttpAddress(http)),
       dataDir: this.#directory('dataDir', settings.dataDir),
       history: settings.history,
@@ -68,6 +73,10 @@ class LayerReader {
       captureRedact: settings.captureRedact,
       serviceUris: this.#serviceUris(settings.serviceUris),
       allowDial: this.#each('allowDial', settings.allowDial, parseEndpointPattern),
+      trustedProxies: this.#each('trustedProxies', settings.trustedProxies, (text) => {
+        parseTrustedSources([text])
+        return text
+      }),
       writers: settings.writers,
       logLevel: settings.logLevel,
       limits: (settings.limits ?? {}) as Partial<Limits>,
@@ -122,6 +131,11 @@ class LayerReader {
       seen.set(place, index)
       return endpoint
     })
+  }
+
+  #forward(text: string): ForwardRule {
+    const rule = parseForward(text)
+    return { ...rule, template: this.#absolute(rule.template) }
   }
 
   /** Files named in an endpoint belong beside the file it stands in, like the directories. */

@@ -15,6 +15,7 @@ export const LOG_LEVELS = ['trace', 'debug', 'info', 'warn', 'error', 'silent'] 
 export type LogLevel = (typeof LOG_LEVELS)[number]
 
 export const DEFAULT_LISTEN = ['tcp://127.0.0.1:13370']
+export const DEFAULT_TRUSTED_PROXIES = ['127.0.0.0/8', '::1', 'unix', 'vsock:1', 'vsock:2', 'certificate']
 export const DEFAULT_HTTP = '127.0.0.1:13371'
 
 /** `accepts` finishes the sentence "accepted is ...", where type and range do not say it. */
@@ -66,6 +67,16 @@ export const SettingsSchema = Type.Object(
       },
       'an endpoint URI, such as tcp://esx1:2001?protocol=raw&name=vm1',
     ),
+    forward: optionalList(
+      {
+        default: [],
+        description:
+          'Ports joined to programs, see docs/forward.md: PATTERN=URI rules, of which the first that matches a port ' +
+          'counts. Empty: none.',
+        accepts: 'a list of PATTERN=URI rules, such as ["*=unix:///run/vspc/{uuid}.sock"]',
+      },
+      'a PATTERN=URI rule, such as "*=unix:///run/vspc/{uuid}.sock"',
+    ),
     http: optionalText({
       default: DEFAULT_HTTP,
       description: 'Where the API, WebSockets and the web page are served. There is no authentication: loopback only.',
@@ -108,6 +119,17 @@ export const SettingsSchema = Type.Object(
         accepts: 'a list of endpoint patterns, such as [tcp://10.0.0.*:2379]',
       },
       'an endpoint pattern, such as tcp://10.0.0.*:2379',
+    ),
+    trustedProxies: optionalList(
+      {
+        default: DEFAULT_TRUSTED_PROXIES,
+        description:
+          'Whose word counts about where a stream comes from and which VM it is: listeners with proxy=v2 take streams ' +
+          'from these only. Addresses, networks, unix (Unix sockets), vsock:CID, vsock:*, certificate (who has shown ' +
+          'one that the listener asks for).',
+        accepts: 'a list of sources, such as [10.0.0.0/8, unix, vsock:2, certificate]',
+      },
+      'an address, a network, unix, vsock:CID, vsock:* or certificate',
     ),
     writers: Type.Optional(
       Type.Enum([...WRITER_POLICIES], {

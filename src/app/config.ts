@@ -16,10 +16,12 @@ import {
   formatHostPort,
   parseEndpoint,
 } from '../transport/index.ts'
+import { type ForwardRule, formatForward } from '../vspc/index.ts'
 import { type ConfigLayer, readLayer } from './config-layer.ts'
 import {
   DEFAULT_HTTP,
   DEFAULT_LISTEN,
+  DEFAULT_TRUSTED_PROXIES,
   type HistoryKind,
   type LogLevel,
   type Settings,
@@ -34,6 +36,7 @@ export interface Config {
   /** Endpoints for VMs: their `vm` parameters are set. */
   readonly listen: readonly Endpoint[]
   readonly dial: readonly Endpoint[]
+  readonly forward: readonly ForwardRule[]
   /** Null: off. */
   readonly http: HttpAddress | null
   /** Absolute, as are `capture` and the files named in endpoints. */
@@ -45,6 +48,8 @@ export interface Config {
   readonly captureRedact: boolean
   readonly serviceUris: readonly string[]
   readonly allowDial: readonly EndpointPattern[]
+  /** As `parseTrustedSources` takes them; checked. */
+  readonly trustedProxies: readonly string[]
   readonly writers: WriterPolicy
   readonly logLevel: LogLevel
   readonly limits: Limits
@@ -78,6 +83,7 @@ export function loadConfig(inputs: ConfigInputs): Config {
     file,
     listen: firstOf(layers, 'listen') ?? DEFAULT_LISTEN.map((uri) => parseEndpoint(uri, 'listen', 'vm')),
     dial: firstOf(layers, 'dial') ?? [],
+    forward: firstOf(layers, 'forward') ?? [],
     http: http === undefined ? parseHttpAddress(DEFAULT_HTTP) : http,
     dataDir: dataDir ?? defaultDataDir(inputs.env),
     dataDirIsDefault: dataDir === undefined,
@@ -86,6 +92,7 @@ export function loadConfig(inputs: ConfigInputs): Config {
     captureRedact: firstOf(layers, 'captureRedact') ?? false,
     serviceUris: firstOf(layers, 'serviceUris') ?? [],
     allowDial: firstOf(layers, 'allowDial') ?? [],
+    trustedProxies: firstOf(layers, 'trustedProxies') ?? DEFAULT_TRUSTED_PROXIES,
     writers: firstOf(layers, 'writers') ?? 'shared',
     logLevel: firstOf(layers, 'logLevel') ?? 'info',
     limits: limitsWith(Object.assign({}, ...layers.map(({ limits }) => limits).reverse())),
@@ -106,6 +113,7 @@ export function effectiveSettings(config: Config): Settings {
   return {
     listen: config.listen.map(formatEndpoint),
     dial: config.dial.map(formatEndpoint),
+    forward: config.forward.map(formatForward),
     http: config.http === null ? 'off' : formatHostPort(config.http.host, config.http.tcpPort),
     dataDir: config.dataDir,
     history: config.history,
@@ -113,6 +121,7 @@ export function effectiveSettings(config: Config): Settings {
     captureRedact: config.captureRedact,
     serviceUris: [...config.serviceUris],
     allowDial: config.allowDial.map(({ text }) => text),
+    trustedProxies: [...config.trustedProxies],
     writers: config.writers,
     logLevel: config.logLevel,
     limits: { ...config.limits },
@@ -129,6 +138,7 @@ function firstOf<Name extends keyof ConfigLayer>(
 /** Flags that are not named after their setting. */
 const SPECIAL_FLAGS: { readonly [setting: string]: string } = {
   serviceUris: '--service-uri',
+  trustedProxies: '--trusted-proxy',
   captureRedact: '--redact',
 }
 

@@ -39,6 +39,14 @@ const COUNTERS: { readonly [name in keyof Counters]: CounterSpec } = {
   vmotionsTimedOut: ['vspc_vmotions_total', 'vMotions ended, by result.', { result: 'timed_out' }],
   consolesAttached: ['vspc_consoles_attached_total', 'Consoles attached.'],
   consolesRefused: ['vspc_consoles_refused_total', 'Consoles refused: busy, or maxConsolesPerPort.'],
+  splicesDialled: ['vspc_forward_connections_total', 'Connections that joined a port to a program.', { role: 'dial' }],
+  splicesAccepted: [
+    'vspc_forward_connections_total',
+    'Connections that joined a port to a program.',
+    { role: 'listen' },
+  ],
+  splicesRefused: ['vspc_forward_refused_total', 'Programs turned away: another is there, or the VM is not.'],
+  splicesTooSlow: ['vspc_forward_too_slow_total', 'Programs disconnected because history no longer held their output.'],
   internalErrors: ['vspc_internal_errors_total', 'Faults of this program. Please report them.'],
 }
 

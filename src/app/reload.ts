@@ -3,7 +3,7 @@ import { type Config, effectiveSettings } from './config.ts'
 import type { Settings } from './config-schema.ts'
 
 /** Settings that change while VMs and consoles stay connected. Of `limits` all but those below. */
-const LIVE: readonly (keyof Settings)[] = ['serviceUris', 'writers', 'logLevel', 'limits']
+const LIVE: readonly (keyof Settings)[] = ['serviceUris', 'trustedProxies', 'writers', 'logLevel', 'limits']
 /** Given to the system or to the recorder once, at the start. */
 const FIXED_LIMITS: readonly LimitName[] = ['keepAliveMs', 'captureFileBytes', 'captureFiles', 'capturePendingBytes']
 

@@ -4,7 +4,7 @@ import { readFileSync } from 'node:fs'
 import { errorMessage, systemClock } from '../base/index.ts'
 import { type CaptureRecorder, openRecorder } from '../capture/index.ts'
 import type { HistoryStore } from '../history/index.ts'
-import { formatEndpoint, formatHostPort } from '../transport/index.ts'
+import { formatEndpoint, formatHostPort, parseTrustedSources } from '../transport/index.ts'
 import { Server } from '../vspc/index.ts'
 import type { Config } from './config.ts'
 import { closeHistories, openHistories } from './histories.ts'
@@ -61,16 +61,18 @@ export class RunningApp {
 
   /**
    * Takes over a new configuration, or changes nothing: when anything in it needs a restart, nothing of it counts.
-   * No connection is touched.
+   * No connection is touched. Certificates are read again in any case; the log says how that went.
    */
   reload(next: Config): ReloadPlan {
+    // They change on their own: what else is new does not matter.
+    void this.server.reloadCertificates()
     const plan = planReload(this.#config, next)
     if (plan.needRestart.length > 0) {
       this.log.error({ needRestart: plan.needRestart }, 'configuration not reloaded: it changes what needs a restart')
       return plan
     }
     this.#config = next
-    this.server.reconfigure(next)
+    this.server.reconfigure({ ...next, trusted: parseTrustedSources(next.trustedProxies) })
     this.#http?.applyLimits()
     this.log.info({ changed: plan.changed }, 'configuration reloaded')
     this.log.setLevel(next.logLevel)
@@ -151,8 +153,10 @@ async function makeParts(config: Config, options: StartOptions): Promise<Parts> 
   const server = new Server({
     listen: config.listen,
     dial: config.dial,
+    forward: config.forward,
     serviceUris: config.serviceUris,
     allowDial: config.allowDial,
+    trusted: parseTrustedSources(config.trustedProxies),
     writers: config.writers,
     limits: config.limits,
     clock: systemClock,

@@ -1,8 +1,5 @@
-import { isatty } from 'node:tty'
-import { Command, CommanderError } from 'commander'
-import { errorMessage } from '../base/index.ts'
-import { exitCodeOf } from './exit-codes.ts'
-import { flushOutput } from './output.ts'
+import { Command } from 'commander'
+import { runProgram } from './run.ts'
 import { productVersion } from './version.ts'
 
 type Register = (program: Command) => void
@@ -23,6 +20,11 @@ export const COMMANDS: readonly CommandEntry[] = [
     name: 'serve',
     summary: 'start the concentrator',
     load: async () => (await import('./serve.ts')).registerServe,
+  },
+  {
+    name: 'relay',
+    summary: 'join endpoints: pass streams of VMs on to where the server is',
+    load: async () => (await import('./relay.ts')).registerRelay,
   },
   {
     name: 'ports',
@@ -101,27 +103,11 @@ Examples:
 `
 
 /** Runs one command line and returns its exit code. Commands end by returning or throwing, never by exiting. */
-export async function runCli(args: readonly string[]): Promise<number> {
-  quietOnClosedPipe()
-  surviveClosedWindow()
-  try {
+export function runCli(args: readonly string[]): Promise<number> {
+  return runProgram('vspc', async () => {
     const program = await buildProgram(args)
     await program.parseAsync(bindOptionalValues(args), { from: 'user' })
-    return typeof process.exitCode === 'number' ? process.exitCode : 0
-  } catch (error) {
-    const exitCode = exitCodeOf(error)
-    // Commander has already said what it had to say.
-    const text = error instanceof CommanderError ? '' : failureText(error)
-    if (text !== '') process.stderr.write(`vspc: ${text}\n`)
-    await flushOutput()
-    // Whatever is still open belongs to a command that has failed or was left.
-    process.exit(exitCode)
-  }
-}
-
-function failureText(error: unknown): string {
-  const verbose = ['debug', 'trace'].includes(process.env['VSPC_LOG_LEVEL'] ?? '')
-  return verbose && error instanceof Error && error.stack && error.message !== '' ? error.stack : errorMessage(error)
+  })
 }
 
 /** The command's name: the first argument that is no option; after `help`, the second. */
@@ -138,32 +124,6 @@ function bindOptionalValues(args: readonly string[]): string[] {
   return args.map((arg, index) => {
     const bind = entry?.valueByEquals?.includes(arg) && (end < 0 || index < end)
     return bind ? `${arg}=` : arg
-  })
-}
-
-/** `vspc log web1 | head` ends when head does, without a word. */
-function quietOnClosedPipe(): void {
-  process.stdout.on('error', (error: NodeJS.ErrnoException) => {
-    if (error.code === 'EPIPE') process.exit(0)
-    if (error.code !== 'EIO') {
-      process.stderr.write(`vspc: cannot write the output: ${error.message}\n`)
-      process.exit(1)
-    }
-  })
-  // Nobody is left to tell.
-  process.stderr.on('error', () => {})
-}
-
-/**
- * Node puts the modes of its terminals back when it exits, and aborts (SIGABRT, a core file) when that fails because
- * the window is gone. The signal of a closed window ends us as quietly as any other program.
- */
-function surviveClosedWindow(): void {
-  const terminals = [0, 1, 2].filter((descriptor) => isatty(descriptor))
-  process.on('exit', () => {
-    if (terminals.every((descriptor) => isatty(descriptor))) return
-    process.removeAllListeners('SIGHUP')
-    process.kill(process.pid, 'SIGHUP')
   })
 }
 

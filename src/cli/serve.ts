@@ -1,22 +1,14 @@
-import { closeSync, openSync } from 'node:fs'
 import { type Command, Option } from 'commander'
-import {
-  type AppLogger,
-  type Config,
-  createLogger,
-  loadConfig,
-  type RunningApp,
-  type Settings,
-  start,
-} from '../app/index.ts'
+import { type Config, createLogger, loadConfig, type RunningApp, type Settings, start } from '../app/index.ts'
 import { errorMessage } from '../base/index.ts'
-import { EXIT } from './exit-codes.ts'
 import { printData, printNote } from './output.ts'
 import { DEFAULT_SERVER } from './server-address.ts'
+import { exitOnFault, onHangup, untilToldToStop } from './signals.ts'
 
 interface ServeFlags {
   listen?: string[]
   dial?: string[]
+  forward?: string[]
   http?: string
   dataDir?: string
   history?: string
@@ -25,6 +17,7 @@ interface ServeFlags {
   redact?: true
   serviceUri?: string[]
   allowDial?: string[]
+  trustedProxy?: string[]
   writers?: string
   logLevel?: string
   json?: true
@@ -38,7 +31,8 @@ Once ready, "listening on URI" and "http on URL" are printed, one a line; with -
 Everything else goes to stderr: plain lines on a terminal, JSON otherwise.
 
 SIGTERM and SIGINT drain and exit 0; a second one exits at once. SIGHUP reads the configuration again: applied
-whole or not at all, no console is dropped. serviceUris, writers, logLevel and nearly all limits can change so.
+whole or not at all, no console is dropped. serviceUris, trustedProxies, writers, logLevel and nearly all limits can
+change so; certificates are read again, for connections from then on.
 
 Without authentication HTTP is served on loopback only. From elsewhere: ssh -L 13371:127.0.0.1:13371 HOST
 
@@ -48,6 +42,8 @@ Examples:
   vspc serve --listen 'tcp://127.0.0.1:4001?protocol=raw&name=vm1'
       QEMU:  -serial tcp:127.0.0.1:4001
   vspc serve --dial 'tcp://esx1:2001?protocol=raw&name=vm1'     a serial port in server mode
+  vspc serve --forward '*=unix:///run/vspc/{uuid}.sock'         a socket per port, for a program to connect to
+  vspc serve --forward 'web*/com2=tcp://127.0.0.1:2379'         dialled when such a port comes online
   vspc serve --config /etc/vspc.yaml --http off
   vspc serve --capture /var/tmp/vspc --redact           record every VM connection, see vspc replay
 `
@@ -60,6 +56,11 @@ export function registerServe(program: Command): void {
     .option(
       '--dial <uri>',
       "dial a VM's serial port in server mode, and keep dialling; several times for several",
+      collect,
+    )
+    .option(
+      '--forward <pattern=uri>',
+      'join matching ports to a program: a Unix socket to connect to, or an endpoint to dial',
       collect,
     )
     .option('--http <host:port>', 'where API, WebSockets and page are served, or off (default 127.0.0.1:13371)')
@@ -75,6 +76,11 @@ export function registerServe(program: Command): void {
     .option('--redact', 'leave vMotion secrets out of recordings')
     .option('--service-uri <name>', 'answer only VMs that ask for this serviceURI; several times for several', collect)
     .option('--allow-dial <pattern>', 'what VMs with direction "client" may have dialled for them', collect)
+    .option(
+      '--trusted-proxy <source>',
+      'whose PROXY headers count: address, network, unix, vsock:CID or certificate; several times for several',
+      collect,
+    )
     .addOption(new Option('--writers <policy>', 'may several consoles write at once? shared (default) or single'))
     .addOption(
       new Option('--log-level <level>', 'trace, debug, info (default), warn, error, silent (env VSPC_LOG_LEVEL)'),
@@ -111,10 +117,11 @@ async function serve(flags: ServeFlags): Promise<void> {
 }
 
 /** Values are checked by the configuration, all in one place; here they only change their names. */
-function settingsOf({ serviceUri, redact, config, json, ...same }: ServeFlags): Settings {
+function settingsOf({ serviceUri, trustedProxy, redact, config, json, ...same }: ServeFlags): Settings {
   return {
     ...same,
     ...(serviceUri === undefined ? {} : { serviceUris: serviceUri }),
+    ...(trustedProxy === undefined ? {} : { trustedProxies: trustedProxy }),
     ...(redact === undefined ? {} : { captureRedact: redact }),
   } as Settings
 }
@@ -145,57 +152,10 @@ function hints(app: RunningApp): string[] {
   return found
 }
 
-/** Resolves at the first SIGTERM or SIGINT; the second one ends the process at once. */
-function untilToldToStop(log: AppLogger): Promise<void> {
-  return new Promise((resolve) => {
-    let told = false
-    const tell = (signal: NodeJS.Signals) => {
-      if (told) process.exit(signal === 'SIGINT' ? EXIT.interrupted : EXIT.terminated)
-      told = true
-      log.info({ signal }, 'stopping')
-      resolve()
-    }
-    process.on('SIGTERM', tell)
-    process.on('SIGINT', tell)
-  })
-}
-
-/** Calls `again` at SIGHUP, unless it means that our terminal is gone: then it resolves. */
-function onHangup(again: () => void): Promise<void> {
-  const hadTerminal = hasTerminal()
-  return new Promise((resolve) => {
-    process.on('SIGHUP', () => {
-      if (hadTerminal && !hasTerminal()) resolve()
-      else again()
-    })
-  })
-}
-
 function reload(app: RunningApp, load: () => Config): void {
   try {
     app.reload(load())
   } catch (error) {
     app.log.error({ reason: errorMessage(error) }, 'configuration not reloaded: it has mistakes')
   }
-}
-
-function hasTerminal(): boolean {
-  try {
-    closeSync(openSync('/dev/tty', 'r'))
-    return true
-  } catch {
-    // ENXIO: no controlling terminal (any more).
-    return false
-  }
-}
-
-/** A fault of ours leaves unknown state behind: better to be started anew by whoever supervises us. */
-function exitOnFault(log: AppLogger): void {
-  const die = (fault: unknown) => {
-    const stack = fault instanceof Error ? (fault.stack ?? fault.message) : String(fault)
-    log.error({ stack }, 'internal error: exiting. Please report it')
-    process.exit(EXIT.other)
-  }
-  process.on('uncaughtException', die)
-  process.on('unhandledRejection', die)
 }

@@ -10,14 +10,16 @@ import { DescriptorWatch } from './descriptors.ts'
 import type { Endpoint, TlsParameters } from './endpoint.ts'
 import { awaitFirstByte } from './first-byte.ts'
 import { acceptError } from './system-errors.ts'
-import { loadServerTls, type ServerTlsContext, upgradeServer } from './tls.ts'
+import { upgradeServer } from './tls.ts'
+import { loadServerTls, type ServerTlsContext } from './tls-files.ts'
 
 /** A restart of many hosts at once must not overflow it; the system caps it (net.core.somaxconn). */
-const BACKLOG = 4096
+export const BACKLOG = 4096
 
 export interface AcceptPlan {
   readonly endpoint: Endpoint
-  readonly address: NetListenOptions
+  /** With `fd`, Node has it when `start` returns its promise. */
+  readonly address: NetListenOptions | { readonly fd: number }
   /** Null: the peer is gone already. */
   readonly peerOf: (socket: Socket) => PeerInfo | null
   readonly tls: ServerTlsContext | null
@@ -69,9 +71,7 @@ export class Listener {
         resolve()
       })
     })
-    for (const warning of plan.tls?.warnings ?? []) {
-      handlers.problem({ kind: 'certificate', peer: null, error: new VspcError('VSPC_TLS_FILES', warning) })
-    }
+    listener.#warn()
     return listener
   }
 
@@ -83,7 +83,15 @@ export class Listener {
 
   /** For handshakes from now on. @throws VspcError VSPC_TLS_FILES; nothing has changed then. */
   async reloadTls(tls: TlsParameters | null): Promise<void> {
-    if (tls !== null) this.#tls = await loadServerTls(tls, this.#options.clock.wall())
+    if (tls === null) return
+    this.#tls = await loadServerTls(tls, this.#options.clock.wall())
+    this.#warn()
+  }
+
+  #warn(): void {
+    for (const warning of this.#tls?.warnings ?? []) {
+      this.#handlers.problem({ kind: 'certificate', peer: null, error: new VspcError('VSPC_TLS_FILES', warning) })
+    }
   }
 
   close(): void {
@@ -153,12 +161,13 @@ export class Listener {
   }
 
   async #handshake(stream: ByteStream, handOver: (stream: ByteStream) => void): Promise<void> {
-    const context = this.#tls?.context
-    if (context === undefined) return
+    const tls = this.#tls
+    if (tls === null) return
     let secured: ByteStream
     try {
       secured = await upgradeServer(stream, {
-        context,
+        context: tls.context,
+        clients: tls.clients,
         handshakeMs: this.#options.limits.tlsHandshakeMs,
         clock: this.#options.clock,
       })

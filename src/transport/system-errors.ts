@@ -1,6 +1,6 @@
 /** Errors of the system in words of this product: which endpoint, what is wrong, what to do. */
 import { errorMessage, VspcError } from '../base/index.ts'
-import { type Endpoint, formatEndpoint } from './endpoint.ts'
+import { type Endpoint, formatEndpoint, type Scheme } from './endpoint.ts'
 
 /** The system's error code, looking into the several attempts of a name with several addresses. */
 function codeOf(thrown: unknown): string {
@@ -35,6 +35,11 @@ const UNIX_LISTEN_REASONS: Record<string, string> = {
   ENOTDIR: 'a part of the path is not a directory',
 }
 
+const VSOCK_LISTEN_REASONS: Record<string, string> = {
+  EADDRINUSE: 'a program listens on this port already; stop it, or choose another port (0 = any free one)',
+  EADDRNOTAVAIL: 'the CID is not one of this machine; listen on vsock://any:PORT',
+}
+
 const DIAL_REASONS: Record<string, string> = {
   ECONNREFUSED: 'connection refused; nothing listens there',
   ECONNRESET: 'the peer closed the connection at once',
@@ -55,10 +60,26 @@ const UNIX_DIAL_REASONS: Record<string, string> = {
   EAGAIN: 'its queue of waiting connections is full',
 }
 
+const VSOCK_DIAL_REASONS: Record<string, string> = {
+  // AF_VSOCK has no ECONNREFUSED.
+  ECONNRESET: 'nothing listens there, or too many connections wait there to be taken',
+  ENODEV: 'no virtual machine has that CID now; start it, or check the CID',
+}
+
+const LISTEN_REASONS_OF: Partial<Record<Scheme, Record<string, string>>> = {
+  unix: UNIX_LISTEN_REASONS,
+  vsock: VSOCK_LISTEN_REASONS,
+}
+
+const DIAL_REASONS_OF: Partial<Record<Scheme, Record<string, string>>> = {
+  unix: UNIX_DIAL_REASONS,
+  vsock: VSOCK_DIAL_REASONS,
+}
+
 export function listenError(endpoint: Endpoint, thrown: unknown): VspcError {
   if (thrown instanceof VspcError) return thrown
   const code = codeOf(thrown)
-  const reason = (endpoint.scheme === 'unix' ? UNIX_LISTEN_REASONS[code] : undefined) ?? LISTEN_REASONS[code]
+  const reason = LISTEN_REASONS_OF[endpoint.scheme]?.[code] ?? LISTEN_REASONS[code]
   return new VspcError(
     'VSPC_TRANSPORT_LISTEN',
     `cannot listen on ${formatEndpoint(endpoint)}: ${explain(reason, thrown)}`,
@@ -69,7 +90,7 @@ export function listenError(endpoint: Endpoint, thrown: unknown): VspcError {
 export function dialError(endpoint: Endpoint, thrown: unknown): VspcError {
   if (thrown instanceof VspcError) return thrown
   const code = codeOf(thrown)
-  const reason = (endpoint.scheme === 'unix' ? UNIX_DIAL_REASONS[code] : undefined) ?? DIAL_REASONS[code]
+  const reason = DIAL_REASONS_OF[endpoint.scheme]?.[code] ?? DIAL_REASONS[code]
   return new VspcError('VSPC_TRANSPORT_DIAL', `cannot reach ${formatEndpoint(endpoint)}: ${explain(reason, thrown)}`, {
     cause: thrown,
   })

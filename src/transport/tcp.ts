@@ -7,7 +7,8 @@ import { NO_LAYERS, type TcpEndpoint, type TlsEndpoint } from './endpoint.ts'
 import { Listener } from './listener.ts'
 import { ipPeer } from './peer.ts'
 import { dialError, listenError } from './system-errors.ts'
-import { loadServerTls, upgradeClient } from './tls.ts'
+import { upgradeClient } from './tls.ts'
+import { loadServerTls } from './tls-files.ts'
 
 export async function listenTcp(
   endpoint: TcpEndpoint | TlsEndpoint,

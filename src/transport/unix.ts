@@ -11,7 +11,7 @@ import { formatEndpoint, type UnixEndpoint } from './endpoint.ts'
 import { Listener } from './listener.ts'
 import { unixPeer } from './peer.ts'
 import { listenError } from './system-errors.ts'
-import { loadServerTls } from './tls.ts'
+import { loadServerTls } from './tls-files.ts'
 
 const DEFAULT_MODE = 0o600
 

@@ -36,6 +36,10 @@ export class Counters {
   vmotionsTimedOut = 0
   consolesAttached = 0
   consolesRefused = 0
+  splicesDialled = 0
+  splicesAccepted = 0
+  splicesRefused = 0
+  splicesTooSlow = 0
   internalErrors = 0
 }
 
@@ -64,7 +68,7 @@ export interface Core {
   emit(make: (at: string) => ServerEvent): void
   /** Two connections live under one id: gives the older one a port of its own. */
   park(port: Port, session: VmSession): Port
-  /** A port of direction "client" came online: dials its serviceURI if the allow-list names it. */
+  /** A port came online, or has another connection: what is to be dialled for it is. Before it delivers anything. */
   cameOnline(port: Port): void
   sessionClosed(session: VmSession): void
 }

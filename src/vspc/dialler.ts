@@ -14,17 +14,22 @@ export class Dialler {
   readonly #core: Core
   readonly #endpoint: Endpoint
   readonly #connected: (stream: ByteStream) => void
+  readonly #fields: object
   readonly #backoff: Backoff
   readonly #stopping = new AbortController()
   #timer: Timer | null = null
   #connectedAt = 0
   #lastFailure = ''
 
-  /** @param connected takes ownership of the stream, and calls `lost` when it is gone. */
-  constructor(core: Core, endpoint: Endpoint, connected: (stream: ByteStream) => void) {
+  /**
+   * @param connected takes ownership of the stream, and calls `lost` when it is gone.
+   * @param fields for log lines, beside the endpoint: on whose behalf.
+   */
+  constructor(core: Core, endpoint: Endpoint, connected: (stream: ByteStream) => void, fields: object = {}) {
     this.#core = core
     this.#endpoint = endpoint
     this.#connected = connected
+    this.#fields = fields
     this.#backoff = new Backoff(core.limits, core.random)
   }
 
@@ -61,7 +66,7 @@ export class Dialler {
     }
     this.#connectedAt = this.#core.clock.now()
     this.#lastFailure = ''
-    this.#core.log.info({ endpoint: formatEndpoint(this.#endpoint) }, 'dialled')
+    this.#core.log.info({ ...this.#fields, endpoint: formatEndpoint(this.#endpoint) }, 'dialled')
     this.#connected(stream)
   }
 
@@ -71,7 +76,7 @@ export class Dialler {
     const reason = errorMessage(error)
     if (reason !== this.#lastFailure) {
       this.#core.log.warn(
-        { endpoint: formatEndpoint(this.#endpoint), reason },
+        { ...this.#fields, endpoint: formatEndpoint(this.#endpoint), reason },
         'dial failed; retrying with growing pauses',
       )
     }

@@ -105,6 +105,12 @@ export interface VmIdentity {
 /** What is known of a VM whose connection says nothing. */
 export const NOBODY: VmIdentity = { vcUuid: null, biosUuid: null, locationUuid: null, name: '' }
 
+/** What the PROXY header of a relay says of a VM that says nothing itself: its UUID, in any spelling, or else its name. */
+export function announcedIdentity(uniqueId: string): VmIdentity {
+  const vcUuid = canonicalUuid(uniqueId)
+  return vcUuid === null ? { ...NOBODY, name: cleanText(uniqueId) } : { ...NOBODY, vcUuid }
+}
+
 /**
  * The key of a VM: VC UUID, else BIOS UUID, else its name, else the address it comes from. The location UUID changes
  * when a VM moves and is never a key.

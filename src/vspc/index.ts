@@ -1,6 +1,7 @@
 export type { WriterPolicy } from './access.ts'
 export type { Console } from './console.ts'
 export type { Counters } from './core.ts'
+export { type ForwardRule, formatForward, parseForward } from './forward-rule.ts'
 export { canonicalUuid } from './identity.ts'
 export type { Port } from './port.ts'
 export type { PortTable } from './port-table.ts'

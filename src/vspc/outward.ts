@@ -1,14 +1,12 @@
 import { errorMessage } from '../base/index.ts'
-import { type EndpointPattern, formatEndpoint, matchesEndpoint, parseEndpoint } from '../transport/index.ts'
+import { type EndpointPattern, matchesEndpoint, parseEndpoint } from '../transport/index.ts'
 import type { Core } from './core.ts'
-import { Dialler } from './dialler.ts'
 import type { Port } from './port.ts'
-import { Splice } from './splice.ts'
+import { SpliceDial } from './splice-dial.ts'
 
 interface Outward {
   readonly serviceURI: string
-  readonly dialler: Dialler
-  splice: Splice | null
+  readonly dial: SpliceDial
 }
 
 /**
@@ -34,35 +32,24 @@ export class OutwardDials {
     if (serviceURI === null || this.#allowed.length === 0) return
     const endpoint = this.#permitted(port, serviceURI)
     if (endpoint === null) return
-    const dialler: Dialler = new Dialler(this.#core, endpoint, (stream) => {
-      try {
-        dial.splice = new Splice(port, stream, (reason) => {
-          dial.splice = null
-          this.#core.log.info({ port: port.id, endpoint: formatEndpoint(endpoint), reason }, 'serviceURI disconnected')
-          dialler.lost()
-        })
-      } catch (error) {
-        this.#core.log.warn({ port: port.id, reason: errorMessage(error) }, 'serviceURI reached, but the port is taken')
-        dialler.lost()
-      }
-    })
-    const dial: Outward = { serviceURI, dialler, splice: null }
-    this.#dials.set(port, dial)
-    dialler.start()
+    const dial = new SpliceDial(port, endpoint, { what: 'serviceURI', who: null, from: null })
+    this.#dials.set(port, { serviceURI, dial })
   }
 
   /** The port is gone for good, or wants nothing dialled any more. */
   forget(port: Port): void {
-    const dial = this.#dials.get(port)
-    if (dial === undefined) return
+    const outward = this.#dials.get(port)
+    if (outward === undefined) return
     this.#dials.delete(port)
-    dial.dialler.stop()
-    dial.splice?.close('the VM no longer asks for it')
+    outward.dial.stop('the VM no longer asks for it')
   }
 
-  stop(): void {
-    for (const { dialler } of this.#dials.values()) dialler.stop()
+  /** Resolves when all connections are flushed and closed. */
+  async stop(): Promise<void> {
+    const dials = [...this.#dials.values()]
     this.#dials.clear()
+    for (const { dial } of dials) dial.stop('the server is stopping')
+    await Promise.all(dials.map(({ dial }) => dial.closed()))
   }
 
   #permitted(port: Port, serviceURI: string) {

@@ -17,7 +17,7 @@ export function portInfo(port: Port): PortInfo {
     label: port.label,
     state: port.state,
     host: session?.peer.address ?? null,
-    transport: session?.peer.transport ?? null,
+    transport: session?.transport ?? null,
     direction: port.direction,
     serviceURI: port.serviceURI,
     consoles: port.consoles.length,

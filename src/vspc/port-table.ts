@@ -1,6 +1,14 @@
 import { VspcError } from '../base/index.ts'
 import type { Core } from './core.ts'
-import { canonicalUuid, NOBODY, portId, type ServiceUri, type VmIdentity, vmKey } from './identity.ts'
+import {
+  announcedIdentity,
+  canonicalUuid,
+  NOBODY,
+  portId,
+  type ServiceUri,
+  type VmIdentity,
+  vmKey,
+} from './identity.ts'
 import { Port } from './port.ts'
 import type { VmSession } from './vm-session.ts'
 
@@ -39,10 +47,9 @@ export class PortTable {
     identity: VmIdentity,
     service: { uri: ServiceUri | null; direction: 'server' | 'client' } | null,
   ): void {
-    const { entry } = session
-    const known = identity.name === '' && entry.name !== null ? { ...identity, name: entry.name } : identity
-    const key = vmKey(known, entry.address ?? session.peer.address)
-    const label = service?.uri?.label ?? entry.label
+    const known = knownOf(session, identity)
+    const key = keyOf(session, known)
+    const label = service?.uri?.label ?? labelOf(session)
     const existing = this.#ports.get(portId(key, label))
     const port = existing ?? this.#create(session, key, label)
     if (port === null) return
@@ -64,9 +71,9 @@ export class PortTable {
   }
 
   /** Would a connection that says nothing of itself take its port from another one? */
-  isTaken({ entry, peer }: VmSession): boolean {
-    const key = vmKey({ ...NOBODY, name: entry.name ?? '' }, entry.address ?? peer.address)
-    const port = this.#ports.get(portId(key, entry.label))
+  isTaken(session: VmSession): boolean {
+    const key = keyOf(session, knownOf(session, NOBODY))
+    const port = this.#ports.get(portId(key, labelOf(session)))
     return port !== undefined && port.handover.state !== 'OFFLINE'
   }
 
@@ -198,6 +205,20 @@ export class PortTable {
       ),
     )
   }
+}
+
+/** Identity, with what stands in for one that is not said: the announcement of a relay, else the listener's or dialler's. */
+function knownOf({ announced, entry }: VmSession, identity: VmIdentity): VmIdentity {
+  if (announced?.uniqueId != null) return announcedIdentity(announced.uniqueId)
+  return identity.name === '' && entry.name !== null ? { ...identity, name: entry.name } : identity
+}
+
+function keyOf({ entry, peer }: VmSession, known: VmIdentity): string {
+  return vmKey(known, entry.address ?? peer.address)
+}
+
+function labelOf({ announced, entry }: VmSession): string | null {
+  return announced?.label ?? entry.label
 }
 
 /** A VM's port without label is meant when only the VM is named; several labelled ones stay ambiguous. */

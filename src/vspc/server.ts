@@ -18,11 +18,15 @@ import {
   type Listening,
   type ListenProblem,
   listen,
+  parseTrustedSources,
+  type TrustedSources,
 } from '../transport/index.ts'
 import { CookieTable, type RandomBytes } from '../vmotion/index.ts'
 import type { WriterPolicy } from './access.ts'
 import { type Core, Counters } from './core.ts'
 import { Dialler } from './dialler.ts'
+import { Forwards } from './forward.ts'
+import type { ForwardRule } from './forward-rule.ts'
 import { OutwardDials } from './outward.ts'
 import type { Port } from './port.ts'
 import { PortTable } from './port-table.ts'
@@ -41,6 +45,10 @@ export interface ServerOptions {
   readonly dial: readonly Endpoint[]
   readonly serviceUris: readonly string[]
   readonly allowDial: readonly EndpointPattern[]
+  /** Whose PROXY headers count. Default: nobody's. */
+  readonly trusted?: TrustedSources
+  /** Ports joined to programs. Default: none. */
+  readonly forward?: readonly ForwardRule[]
   readonly writers: WriterPolicy
   readonly limits: Limits
   readonly clock: Clock
@@ -66,6 +74,8 @@ export class Server implements Core {
   readonly epoch: string
   readonly counters = new Counters()
   serviceUris: readonly string[]
+  /** Looked at by listeners for each stream. */
+  trusted: TrustedSources
   writers: WriterPolicy
   readonly observeGoahead: (ms: number) => void
   stopping = false
@@ -74,6 +84,7 @@ export class Server implements Core {
   readonly #sessions = new Set<VmSession>()
   readonly #diallers = new Map<VmEntry, Dialler>()
   readonly #outward: OutwardDials
+  readonly #forwards: Forwards
   readonly #subscribers = new Set<(event: ServerEvent) => void>()
   readonly #said = new Map<string, number>()
   #sweep: Timer | null = null
@@ -87,6 +98,7 @@ export class Server implements Core {
     this.random = options.random
     this.tap = options.tap ?? null
     this.serviceUris = options.serviceUris
+    this.trusted = options.trusted ?? parseTrustedSources([])
     this.writers = options.writers
     this.observeGoahead = options.observeGoahead ?? (() => {})
     this.cookies = new CookieTable(options.random)
@@ -95,6 +107,8 @@ export class Server implements Core {
     this.table = new PortTable(this)
     this.table.restore()
     this.#outward = new OutwardDials(this, options.allowDial)
+    this.#forwards = new Forwards(this, options.forward ?? [])
+    if ((options.forward ?? []).length > 0) this.subscribe((event) => this.#forwardChanged(event))
   }
 
   /** Endpoints really listened on, with the ports the system chose. */
@@ -115,16 +129,38 @@ export class Server implements Core {
       await Promise.all(this.#listening.splice(0).map((one) => one.close()))
       throw error
     }
+    await this.#forwards.start()
     for (const endpoint of this.#options.dial) this.#dial(endpoint)
     this.#scheduleSweep()
   }
 
   /** Changes what can change while running. It counts for what is opened and decided from now on; nothing is cut. */
-  reconfigure(settings: Pick<ServerOptions, 'serviceUris' | 'writers' | 'limits'>): void {
+  reconfigure(settings: Pick<ServerOptions, 'serviceUris' | 'trusted' | 'writers' | 'limits'>): void {
     this.serviceUris = settings.serviceUris
+    if (settings.trusted !== undefined) this.trusted = settings.trusted
     this.writers = settings.writers
     this.limits = settings.limits
     this.histories.limits = settings.limits
+  }
+
+  /**
+   * Has every listener read its certificates again, for connections from now on. Where that fails, the old ones stay in
+   * use and the log says so. Never rejects.
+   */
+  async reloadCertificates(): Promise<void> {
+    const withTls = this.#listening.filter(({ endpoint }) => 'tls' in endpoint && endpoint.tls !== null)
+    await Promise.all(
+      withTls.map(async (listening) => {
+        const endpoint = formatEndpoint(listening.endpoint)
+        try {
+          await listening.reload()
+          this.log.info({ endpoint }, 'certificates read again')
+        } catch (error) {
+          const reason = errorMessage(error)
+          this.log.error({ endpoint, reason }, 'certificates not read again; the old ones stay in use')
+        }
+      }),
+    )
   }
 
   /** Calls `subscriber` with every event from now on; the returned function ends that. It must not throw. */
@@ -153,7 +189,7 @@ export class Server implements Core {
     this.stopping = true
     this.#sweep?.cancel()
     for (const dialler of this.#diallers.values()) dialler.stop()
-    this.#outward.stop()
+    const flushed = Promise.all([this.#outward.stop(), this.#forwards.stop()])
     await Promise.all(this.#listening.splice(0).map((one) => one.close()))
     for (const port of this.table) {
       for (const console of port.consoles) console.close('the server is stopping', 'VSPC_SERVER_STOPPING')
@@ -162,6 +198,7 @@ export class Server implements Core {
     for (const port of this.table) port.handover.drainTimeout()
     for (const session of this.#sessions) session.end()
     await this.#untilClosed()
+    await flushed
     for (const port of this.table) port.disarm()
   }
 
@@ -209,6 +246,13 @@ export class Server implements Core {
 
   cameOnline(port: Port): void {
     this.#outward.consider(port)
+    this.#forwards.cameOnline(port)
+  }
+
+  #forwardChanged(event: ServerEvent): void {
+    if (event.type !== 'port-offline' && event.type !== 'port-renamed' && event.type !== 'port-rekeyed') return
+    const port = this.table.get(event.port.id)
+    if (port !== undefined) this.#forwards.changed(port)
   }
 
   sessionClosed(session: VmSession): void {
@@ -298,6 +342,7 @@ export class Server implements Core {
   #remove(port: Port, reason: string): void {
     this.table.remove(port)
     this.#outward.forget(port)
+    this.#forwards.forget(port)
     port.dispose(reason)
     this.log.info({ port: port.id, reason }, 'port removed')
     port.emitPort('port-removed')

@@ -21,8 +21,12 @@ export interface PortInfo {
   }
   label: string | null
   state: PortState
-  /** Address of the host (or relay) the current connection came from; of the last one while offline. */
+  /**
+   * Address of the host (or relay) the current connection came from; of the last one while offline. Behind relays that
+   * announce it, where the stream began; what has no IP address there with the relay's: `vsock:5@10.0.0.7`.
+   */
   host: string | null
+  /** Of the connection to us. */
   transport: Scheme | null
   direction: 'server' | 'client' | null
   serviceURI: string | null

@@ -19,7 +19,7 @@ import {
   TelnetSession,
   VMWARE_POLICY,
 } from '../telnet/index.ts'
-import type { ByteStream, PeerInfo } from '../transport/index.ts'
+import type { Announcement, ByteStream, PeerInfo, Scheme } from '../transport/index.ts'
 import { ComPortLine } from './com-port-line.ts'
 import type { Core } from './core.ts'
 import { Dialogue } from './dialogue.ts'
@@ -32,7 +32,7 @@ export interface VmEntry {
   /** The endpoint's URI, for logs and captures. */
   readonly uri: string
   readonly protocol: 'vmware' | 'telnet' | 'raw'
-  /** Identity of streams that carry none. */
+  /** Identity of streams that carry none, and are not announced either. */
   readonly name: string | null
   readonly label: string | null
   /** Stands for the peer where it has no better identity; null = the peer's address. */
@@ -48,7 +48,12 @@ export type SessionRole = 'opening' | 'source' | 'destination' | 'retired' | 're
 export class VmSession implements TelnetOwner {
   readonly core: Core
   readonly entry: VmEntry
+  /** Where the stream comes from; behind relays that say so, that is not who is connected to us. */
   readonly peer: PeerInfo
+  /** How it reaches us. */
+  readonly transport: Scheme
+  /** What a relay says of a VM that says nothing itself; let go once the port is known. */
+  announced: Announcement | null
   /** Wall clock, ms. */
   readonly connectedAt: number
   role: SessionRole = 'opening'
@@ -72,6 +77,8 @@ export class VmSession implements TelnetOwner {
     this.core = core
     this.entry = entry
     this.peer = stream.peer
+    this.transport = (stream.via ?? stream.peer).transport
+    this.announced = entry.protocol === 'vmware' ? null : (stream.announced ?? null)
     this.connectedAt = core.clock.wall()
     this.#socket = stream.socket
     this.#tap = core.tap?.open({ peer: stream.peer.display, endpoint: entry.uri }) ?? null
@@ -182,6 +189,7 @@ export class VmSession implements TelnetOwner {
   /** The port is known: what came before it is delivered. */
   attached(port: Port): void {
     this.port = port
+    this.announced = null
     this.role = 'source'
     this.supersededAt = 0
     this.disarm()
@@ -331,7 +339,7 @@ export class VmSession implements TelnetOwner {
 
   #leftUnknown(): void {
     // A host that checks a certificate only after the handshake says no like this.
-    const tls = this.peer.transport === 'tls' ? '; it may not accept our TLS certificate' : ''
+    const tls = this.transport === 'tls' ? '; it may not accept our TLS certificate' : ''
     this.core.log.info({ peer: this.peer.display }, `peer left before it said which VM it is${tls}`)
   }
 

@@ -43,12 +43,14 @@ describe('where a setting comes from', () => {
     expect(effectiveSettings(config)).toEqual({
       listen: ['tcp://127.0.0.1:13370'],
       dial: [],
+      forward: [],
       http: '127.0.0.1:13371',
       dataDir: '/home/ann/.local/state/vspc',
       history: 'disk',
       captureRedact: false,
       serviceUris: [],
       allowDial: [],
+      trustedProxies: ['127.0.0.0/8', '::1', 'unix', 'vsock:1', 'vsock:2', 'certificate'],
       writers: 'shared',
       logLevel: 'info',
       limits: Object.fromEntries(Object.entries(LIMITS).map(([name, limit]) => [name, limit.default])),
@@ -107,6 +109,8 @@ describe('where a setting comes from', () => {
     expect(config).toMatchObject({ dataDir: join(directory, 'data'), capture: join(homedir(), 'cap') })
     expect(config.listen[0]).toMatchObject({ tls: { cert: join(directory, 'a.crt'), key: '/k/a.key' } })
     expect(config.dial[0]).toMatchObject({ tls: { ca: join(directory, 'ca.pem') } })
+    const { forward } = load('forward: ["*=tls://h:1?ca=ca.pem"]\n')
+    expect(forward[0]?.template).toMatchObject({ tls: { ca: join(directory, 'ca.pem') } })
   })
 
   test.each([
@@ -177,6 +181,24 @@ describe('mistakes in the file have line and column, and say what is accepted', 
       'listen:\n  - tcp://127.0.0.1:1\n  - tcp://127.0.0.1:1?protocol=raw\n',
       'INVALID',
       /3:5: .*listen\[0\] is the same place/,
+    ],
+    [
+      'a forward rule',
+      'forward:\n  - "*=unix:///run/{uuid}"\n  - "*=unix:///run/x"\n',
+      'INVALID',
+      /3:5: forward "\*=unix:\/\/\/run\/x": every port that matches needs a path of its own; put \{uuid\}/,
+    ],
+    [
+      'its endpoint',
+      'forward: ["*=tcp://h"]',
+      'INVALID',
+      /1:11: forward "\*=tcp:\/\/h": endpoint "tcp:\/\/h": the port/,
+    ],
+    [
+      'a source',
+      'trustedProxies:\n  - unix\n  - localhost\n',
+      'INVALID',
+      /3:5: "localhost" is not a source of PROXY headers; accepted is an address/,
     ],
     ['a pattern', 'allowDial:\n  - tcp://h\n', 'INVALID', /2:5: pattern "tcp:\/\/h": the port is missing/],
     ['an empty serviceURI', 'serviceUris: [a, ""]', 'INVALID', /1:18: serviceUris\[1\] is not a serviceURI/],
@@ -406,7 +428,7 @@ describe('http without authentication', () => {
 describe('output', () => {
   test('the effective settings are a configuration file with the same effect', () => {
     const config = load(
-      'listen: ["tcp://127.0.0.1:1?protocol=raw&name=a%20b"]\nhttp: "[::1]:0"\nlimits: { dialMs: 5000 }\nallowDial: ["tcp://*:1"]\ncapture: c\n',
+      'listen: ["tcp://127.0.0.1:1?protocol=raw&name=a%20b"]\nhttp: "[::1]:0"\nlimits: { dialMs: 5000 }\nforward: ["*=unix:///run/{uuid}"]\nallowDial: ["tcp://*:1"]\ncapture: c\n',
     )
     const again = load(stringify(effectiveSettings(config)))
     expect(effectiveSettings(again)).toEqual(effectiveSettings(config))

@@ -162,6 +162,8 @@ describe('reload', () => {
     [{ dataDir: '/tmp/x' }, ['dataDir']],
     [{ history: 'off' }, ['history']],
     [{ allowDial: ['tcp://10.0.0.1:1'] }, ['allowDial']],
+    [{ forward: ['*=tcp://10.0.0.1:1'] }, ['forward']],
+    [{ trustedProxies: ['10.0.0.0/8'] }, []],
     [{ limits: { captureFiles: 3 } }, ['limits.captureFiles']],
     [{ limits: { pingMs: 5_000 } }, []],
     [{}, []],

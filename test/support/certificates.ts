@@ -74,6 +74,31 @@ export class TestCertificates {
     return { cert, key, sha256 }
   }
 
+  /** A certificate that `ca` (a self-signed one) has issued. `usage`: what it is good for, by default everything. */
+  async issued(
+    name: string,
+    ca: CertificateFiles,
+    options: { subject?: string; expired?: boolean; usage?: 'clientAuth' | 'serverAuth' } = {},
+  ): Promise<CertificateFiles> {
+    const file = (ending: string) => join(this.directory, `${name}.${ending}`)
+    const [cert, key, request, config] = [file('crt'), file('key'), file('csr'), file('cnf')]
+    const newKey = ['-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:prime256v1', '-keyout', key, '-nodes']
+    await run('openssl', ['req', '-new', ...newKey, '-subj', options.subject ?? `/CN=${name}`, '-out', request])
+    await writeFile(file('db'), '')
+    await writeFile(
+      config,
+      `[ca]\ndefault_ca=d\n[d]\ndatabase=${file('db')}\nrand_serial=yes\ndefault_md=sha256\npolicy=p\n` +
+        `new_certs_dir=${this.directory}\nx509_extensions=x\nunique_subject=no\n` +
+        '[p]\ncommonName=supplied\norganizationName=optional\n' +
+        `[x]\nsubjectAltName=DNS:localhost,IP:127.0.0.1\n${options.usage ? `extendedKeyUsage=${options.usage}\n` : ''}`,
+    )
+    const dates = options.expired ? ['-startdate', '20000101000000Z', '-enddate', '20010101000000Z'] : ['-days', '2']
+    const signer = ['-config', config, '-cert', ca.cert, '-keyfile', ca.key]
+    await run('openssl', ['ca', '-batch', '-notext', ...signer, ...dates, '-in', request, '-out', cert])
+    const sha256 = new X509Certificate(await readFile(cert)).fingerprint256.replaceAll(':', '').toLowerCase()
+    return { cert, key, sha256 }
+  }
+
   async remove(): Promise<void> {
     await rm(this.directory, { recursive: true, force: true })
   }

@@ -1,3 +1,4 @@
+import { spawnSync } from 'node:child_process'
 import { describe, test } from 'vitest'
 import { findGuestProgram, findProgram, GUEST_PROGRAMS, type GuestProgram, peersDir } from '../../src/sim/index.ts'
 
@@ -5,7 +6,7 @@ import { findGuestProgram, findProgram, GUEST_PROGRAMS, type GuestProgram, peers
  * The real programs that some tests talk to. `scripts/install-test-peers.sh` brings them all; a test that needs one
  * which is not there is skipped loudly, or fails when VSPC_REQUIRE_PEERS=1 (as in `.ci/run`).
  */
-export type Peer = GuestProgram | 'telnet' | 'python3' | 'openssl'
+export type Peer = GuestProgram | 'telnet' | 'python3' | 'openssl' | 'namespaces'
 
 export const INSTALL_COMMAND = 'scripts/install-test-peers.sh'
 
@@ -15,12 +16,21 @@ const PROGRAMS = {
   telnet: 'telnet',
   python3: 'python3',
   openssl: 'openssl',
-} as const satisfies Record<Exclude<Peer, GuestProgram>, string>
+} as const satisfies Record<Exclude<Peer, GuestProgram | 'namespaces'>, string>
 
 /** Path of a peer, null when it is missing. */
 export function findPeer(peer: Peer, env: NodeJS.ProcessEnv = process.env): string | null {
+  if (peer === 'namespaces') return canMakeNamespaces() ? findProgram('ip', env) : null
   if (peer === 'telnet' || peer === 'python3' || peer === 'openssl') return findProgram(PROGRAMS[peer], env)
   return findGuestProgram(peer, env)
+}
+
+/** Network namespaces can be made here: iproute2 is there, and we are root. */
+function canMakeNamespaces(): boolean {
+  const name = `vspc-try-${process.pid}`
+  if (spawnSync('ip', ['netns', 'add', name], { stdio: 'ignore' }).status !== 0) return false
+  spawnSync('ip', ['netns', 'delete', name], { stdio: 'ignore' })
+  return true
 }
 
 /** Path of a peer that `describeWithPeers` has already found to be there. */
