@@ -60,9 +60,9 @@ async function flow(relay: Relay, load: Load, path: string | null): Promise<Read
   const kind = path === null ? 'tcp' : 'unix'
   return withRelay(relay, path ?? port, async (process) => {
     await load.run('flow', { tcpPort: process.tcpPort, bytes: sizes.bytes / 10 })
+    // Of socat's children too, one for each stream: they go when it does.
     const before = process.cpuMs()
     const seconds = await load.run('flow', { tcpPort: process.tcpPort, bytes: sizes.bytes })
-    // What socat's child has used goes with it: its parent's count is of those that have ended.
     const used = process.cpuMs() - before
     return {
       [`${kind} MB/s`]: sizes.bytes / 1e6 / seconds,

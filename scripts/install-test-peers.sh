@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Installs the real programs that the tests talk to: QEMU with a Linux guest, telnet, python3, openssl.
+# Installs the real programs that the tests talk to: QEMU with a Linux guest, telnet, python3, openssl, and vcsim, the
+# vSphere simulator, which is built with Go (go.dev/dl; its own packages come through the Go module proxy).
 #
 #   scripts/install-test-peers.sh            install what is missing (root, or sudo without a password)
 #   scripts/install-test-peers.sh --check    change nothing; exit 1 when something is missing
@@ -12,6 +13,10 @@ set -euo pipefail
 peers_dir=${VSPC_PEERS_DIR:-${XDG_CACHE_HOME:-$HOME/.cache}/vspc-peers}
 kernel_link=$peers_dir/vmlinuz
 kernel_metapackages=(linux-image-cloud-amd64 linux-image-virtual)
+
+# The last version before the simulator got a module of its own, which `go install` refuses (it has a `replace`).
+vcsim_version=v0.46.3
+vcsim_link=$peers_dir/vcsim
 
 # Program to look for, and the Debian package that brings it.
 needed=(
@@ -40,6 +45,8 @@ missing_packages() {
 }
 
 have_kernel() { [ -s "$kernel_link" ]; }
+
+have_vcsim() { [ -x "$vcsim_link" ] && [ "$(readlink "$vcsim_link")" = "vcsim-$vcsim_version" ]; }
 
 as_root() {
   if [ "$(id -u)" = 0 ]; then "$@"; else sudo -n "$@"; fi
@@ -100,6 +107,21 @@ unpack_kernel() {
   say "unpacked $package into $peers_dir (not installed)"
 }
 
+build_vcsim() {
+  local work started=$SECONDS
+  command -v go >/dev/null || die "vcsim is built with Go, which is not here: install Go 1.21 or newer from go.dev/dl"
+  mkdir -p "$peers_dir"
+  work=$(mktemp -d "$peers_dir/build.XXXXXX")
+  # shellcheck disable=SC2064
+  trap "rm -rf '$work'" EXIT
+  say "building vcsim $vcsim_version with $(go env GOVERSION) (a minute or two)"
+  GOBIN=$work GOFLAGS=-trimpath go install -ldflags '-s -w' "github.com/vmware/govmomi/vcsim@$vcsim_version" </dev/null ||
+    die "could not build vcsim $vcsim_version"
+  mv "$work/vcsim" "$peers_dir/vcsim-$vcsim_version"
+  ln -sfn "vcsim-$vcsim_version" "$vcsim_link"
+  say "built vcsim in $((SECONDS - started)) s"
+}
+
 check_only=
 case ${1-} in
   '') ;;
@@ -113,12 +135,13 @@ mapfile -t packages < <(missing_packages)
 if [ -n "$check_only" ]; then
   [ ${#packages[@]} = 0 ] || say "missing packages: ${packages[*]}"
   have_kernel || say "missing guest kernel: $kernel_link"
-  [ ${#packages[@]} = 0 ] && have_kernel || exit 1
+  have_vcsim || say "missing vSphere simulator: $vcsim_link ($vcsim_version)"
+  [ ${#packages[@]} = 0 ] && have_kernel && have_vcsim || exit 1
   say 'everything is there'
   exit 0
 fi
 
-if [ ${#packages[@]} = 0 ] && have_kernel; then
+if [ ${#packages[@]} = 0 ] && have_kernel && have_vcsim; then
   say "everything is there (kernel: $(readlink "$kernel_link"))"
   exit 0
 fi
@@ -138,4 +161,5 @@ if [ ${#packages[@]} != 0 ]; then
 fi
 
 have_kernel || unpack_kernel
+have_vcsim || build_vcsim
 say 'done'

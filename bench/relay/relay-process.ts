@@ -16,6 +16,12 @@ export type Relay = 'bare' | 'ours' | 'socat'
 /** TCP port on 127.0.0.1, or the path of a Unix socket. */
 export type Target = number | string
 
+/** To be ended whatever happens to us. */
+const started = new Set<ChildProcess>()
+process.on('exit', () => {
+  for (const child of started) child.kill('SIGKILL')
+})
+
 /** A relay in a process of its own, from a TCP port to `target`. */
 export class RelayProcess {
   readonly tcpPort: number
@@ -31,7 +37,8 @@ export class RelayProcess {
     const command = commandOf(relay, target, tcpPort, relay === 'ours' ? profileDir : undefined)
     const [program, ...args] = pinned(cpu, command)
     const child = spawn(program as string, args, { stdio: ['ignore', 'pipe', 'inherit'] })
-    process.on('exit', () => child.kill('SIGKILL'))
+    started.add(child)
+    child.once('exit', () => started.delete(child))
     if (relay === 'socat') {
       await untilAccepts(tcpPort)
       return new RelayProcess(child, tcpPort)
@@ -55,7 +62,13 @@ export class RelayProcess {
     const ended = once(this.#child, 'exit')
     this.#child.kill('SIGTERM')
     const timer = setTimeout(() => this.#child.kill('SIGKILL'), 10_000)
-    for (const pid of children) process.kill(pid, 'SIGKILL')
+    for (const pid of children) {
+      try {
+        process.kill(pid, 'SIGKILL')
+      } catch {
+        // Ended with its stream.
+      }
+    }
     await ended
     clearTimeout(timer)
   }

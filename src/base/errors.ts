@@ -62,6 +62,19 @@ export const CODES = {
   VSPC_HISTORY_LOCKED: { fault: 'local', retryable: true },
   VSPC_HISTORY_READ: { fault: 'system', retryable: true },
   VSPC_DEMO_PEER_MISSING: { fault: 'local', retryable: false },
+  VSPC_VSPHERE_URL: { fault: 'local', retryable: false },
+  VSPC_VSPHERE_UNREACHABLE: { fault: 'system', retryable: true },
+  VSPC_VSPHERE_ANSWER: { fault: 'remote', retryable: true },
+  VSPC_VSPHERE_LOGIN: { fault: 'local', retryable: false },
+  VSPC_VSPHERE_SESSION: { fault: 'remote', retryable: true },
+  VSPC_VSPHERE_PERMISSION: { fault: 'local', retryable: false },
+  VSPC_VSPHERE_NOT_FOUND: { fault: 'local', retryable: true },
+  VSPC_VSPHERE_AMBIGUOUS: { fault: 'local', retryable: false },
+  VSPC_VSPHERE_BUSY: { fault: 'remote', retryable: true },
+  VSPC_VSPHERE_STATE: { fault: 'remote', retryable: true },
+  VSPC_VSPHERE_FAULT: { fault: 'remote', retryable: false },
+  VSPC_VSPHERE_TASK_TIMEOUT: { fault: 'remote', retryable: true },
+  VSPC_VSPHERE_TEXT: { fault: 'local', retryable: false },
 } as const satisfies Record<string, { fault: 'local' | 'remote' | 'system'; retryable: boolean }>
 
 export type ErrorCode = keyof typeof CODES

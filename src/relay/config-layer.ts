@@ -31,8 +31,9 @@ export interface RelayLayer {
 
 /** Adds everything that is wrong to `problems`. */
 export function readRelayLayer(source: SettingsSource, problems: ConfigProblem[]): RelayLayer {
+  const before = problems.length
   const settings = checkShape<RelaySettings>(relaySchema(source.values), source, problems)
-  return new LayerReader(source, problems).read(settings as RelaySettings)
+  return new LayerReader(source, problems, problems.length > before).read(settings as RelaySettings)
 }
 
 /** Files named in an endpoint, made absolute: `~/` is expanded, for files get no help from a shell. */
@@ -51,10 +52,13 @@ function absolutePath(path: string, directory: string): string {
 class LayerReader {
   readonly #source: SettingsSource
   readonly #problems: ConfigProblem[]
+  /** Something was left out for being wrong: that a side is missing then would only be a further complaint. */
+  readonly #misshapen: boolean
 
-  constructor(source: SettingsSource, problems: ConfigProblem[]) {
+  constructor(source: SettingsSource, problems: ConfigProblem[], misshapen: boolean) {
     this.#source = source
     this.#problems = problems
+    this.#misshapen = misshapen
   }
 
   read(settings: RelaySettings): RelayLayer {
@@ -97,6 +101,7 @@ class LayerReader {
     if (this.#problems.length > before) return []
     const [first, second, third] = [...listening, ...dialled]
     if (first === undefined || second === undefined || third !== undefined) {
+      if (this.#misshapen) return []
       this.#report(
         path,
         'VSPC_CONFIG_INVALID',

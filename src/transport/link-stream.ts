@@ -174,8 +174,15 @@ export class LinkStream extends Duplex implements LinkOwner<LegSocket>, Ticked {
     return Math.min(resumeMs, resumePingMs, resumeDeadMs) / 4
   }
 
+  /** The acceptor asks only if the dialler, whose PING is a sign of life too, did not: one PING will do for both. */
+  get #pingMs(): number {
+    const { resumePingMs, resumeDeadMs } = this.#options.limits
+    if (this.#options.role === 'dialler') return resumePingMs
+    return Math.min(1.5 * resumePingMs, (resumePingMs + resumeDeadMs) / 2)
+  }
+
   tick(now: number): void {
-    const { resumeMs, resumePingMs, resumeDeadMs } = this.#options.limits
+    const { resumeMs, resumeDeadMs } = this.#options.limits
     const link = this.#link
     if (this.#heard) {
       this.#heard = false
@@ -186,7 +193,7 @@ export class LinkStream extends Duplex implements LinkOwner<LegSocket>, Ticked {
       const silent = now - this.#heardAt
       if (this.#probeUntil >= 0 && link.pings === 0) this.#probeUntil = -1
       if (silent >= resumeDeadMs || (this.#probeUntil >= 0 && now >= this.#probeUntil)) this.loseLeg()
-      else if (silent >= resumePingMs && link.pings === 0) link.ping()
+      else if (silent >= this.#pingMs && link.pings === 0) link.ping()
     }
     const down = this.#downSince >= 0 && now - this.#downSince >= resumeMs
     if (down || (this.#lingerUntil >= 0 && now >= this.#lingerUntil)) link.expire()

@@ -128,19 +128,26 @@ function untrusted(peer: PeerInfo): VspcError {
 
 /**
  * Sends the header of a stream that was dialled, before anything else.
- * @throws VspcError VSPC_PROXY_HEADER if the VM's name is too long; nothing is sent then.
+ * @throws VspcError VSPC_PROXY_HEADER if the VM's name is too long; the stream is destroyed.
  */
 export function sendProxyHeader(stream: ByteStream, announced: Announced): void {
   const { source, uniqueId, label } = announced
   const place = source === null ? null : ipPlaceOf(source)
-  const header = encodeProxyHeader({
-    command: source === null ? 'LOCAL' : 'PROXY',
-    source: place,
-    destination: place === null ? null : localPlaceOf(stream),
-    origin: place === null ? (source?.display ?? null) : null,
-    uniqueId,
-    label,
-  })
+  let header: Uint8Array
+  try {
+    header = encodeProxyHeader({
+      command: source === null ? 'LOCAL' : 'PROXY',
+      source: place,
+      destination: place === null ? null : localPlaceOf(stream),
+      origin: place === null ? (source?.display ?? null) : null,
+      uniqueId,
+      label,
+    })
+  } catch (error) {
+    stream.socket.on('error', ignoreError)
+    stream.socket.destroy()
+    throw error
+  }
   // The first bytes of a stream, and less than any mark: nothing to wait for.
   stream.socket.write(header)
 }

@@ -4,13 +4,16 @@ import type { SimulationStatistics } from '../../src/sim/index.ts'
 import { GUEST_PROMPT } from '../support/qemu.ts'
 import { boot, Events, Program, type ServeProcess, temporary, WsClient } from './support.ts'
 
-/** A guest behind `vspc sim`, whose hosts move it every second, at a prompt. */
-export async function movingGuest(server: ServeProcess) {
+/**
+ * A guest behind `vspc sim`, whose hosts move it every second, at a prompt.
+ * @param target where the hosts connect, if not directly to the server.
+ */
+export async function movingGuest(server: ServeProcess, target = server.listening[0] ?? '') {
   const socket = join(temporary(), 'serial')
   await boot({ serial: [`unix:${socket},server=on,wait=off`] })
   const events = await Events.of(server)
   const sim = new Program([
-    ...['sim', '--target', server.listening[0] ?? '', '--vms', '1', '--backend', `unix://${socket}`],
+    ...['sim', '--target', target, '--vms', '1', '--backend', `unix://${socket}`],
     ...['--vmotions', '1', '--stun', '100', '--json'],
   ])
   const name = 'vm-0001'

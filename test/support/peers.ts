@@ -6,7 +6,7 @@ import { findGuestProgram, findProgram, GUEST_PROGRAMS, type GuestProgram, peers
  * The real programs that some tests talk to. `scripts/install-test-peers.sh` brings them all; a test that needs one
  * which is not there is skipped loudly, or fails when VSPC_REQUIRE_PEERS=1 (as in `.ci/run`).
  */
-export type Peer = GuestProgram | 'telnet' | 'python3' | 'openssl' | 'namespaces'
+export type Peer = GuestProgram | 'telnet' | 'python3' | 'openssl' | 'namespaces' | 'vcsim'
 
 export const INSTALL_COMMAND = 'scripts/install-test-peers.sh'
 
@@ -16,10 +16,12 @@ const PROGRAMS = {
   telnet: 'telnet',
   python3: 'python3',
   openssl: 'openssl',
-} as const satisfies Record<Exclude<Peer, GuestProgram | 'namespaces'>, string>
+} as const satisfies Record<Exclude<Peer, GuestProgram | 'namespaces' | 'vcsim'>, string>
 
 /** Path of a peer, null when it is missing. */
 export function findPeer(peer: Peer, env: NodeJS.ProcessEnv = process.env): string | null {
+  // Only the version that the script builds: others differ in what they can do.
+  if (peer === 'vcsim') return findProgram('vcsim', { PATH: peersDir(env) })
   if (peer === 'namespaces') return canMakeNamespaces() ? findProgram('ip', env) : null
   if (peer === 'telnet' || peer === 'python3' || peer === 'openssl') return findProgram(PROGRAMS[peer], env)
   return findGuestProgram(peer, env)

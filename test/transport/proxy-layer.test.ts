@@ -151,6 +151,23 @@ describe('streams that begin with a header', () => {
     expect(await readUntil(client, 'still here')).toBe('still here')
   })
 
+  test('wait for an owner that is not ready: its pause() counts', async () => {
+    const { accepted, tcpPort } = await site()
+    const received: string[] = []
+    accepted.onStream = ({ socket }) => {
+      socket.on('data', (chunk) => received.push(String(chunk)))
+      socket.pause()
+    }
+    const client = await caller(tcpPort)
+    client.write(Buffer.concat([bytes(HEADER), Buffer.from('early')]))
+    const { socket } = await accepted.nextStream()
+    await new Promise((resolve) => setImmediate(() => setImmediate(resolve)))
+    expect(received).toEqual([])
+    socket.resume()
+    await once(socket, 'data')
+    expect(received).toEqual(['early'])
+  })
+
   test('LOCAL is the relay itself, and it may name a VM', async () => {
     const { accepted, tcpPort } = await site()
     const client = await caller(tcpPort)
@@ -313,7 +330,7 @@ describe('a header of ours', () => {
     expect(() => sendProxyHeader(stream, { source: null, uniqueId: 'x'.repeat(129), label: null })).toThrow(
       /so announce its UUID/,
     )
-    expect(asSocket(stream).bytesWritten).toBe(0)
+    expect(asSocket(stream)).toMatchObject({ bytesWritten: 0, destroyed: true })
   })
 
   test('says which of our addresses it was sent from', async () => {
