@@ -60,6 +60,7 @@ Values are percent-encoded where needed (a space is \`%20\`). Parameters, after 
 |---|---|---|
 | \`protocol=vmware\\|telnet\\|raw\` | VM endpoints | what is spoken: Telnet with VMware's option 232 (default), Telnet, or nothing but the bytes |
 | \`name=NAME\` | VM and relay endpoints | name of the VM, where neither the stream nor a relay says it |
+| \`mode=660\` | listeners on \`unix:\`, \`fifo:\`, \`hvsock:\` | permissions of the socket or pipes; default 600, only this user |
 | \`label=LABEL\` | VM and relay endpoints | tells several ports of one VM apart: 1 to 64 of \`A-Z a-z 0-9 . _ -\`; what a relay announces counts more |
 | \`proxy=v2\` | listeners, relays | every stream has to begin with a PROXY protocol v2 header, from one of \`trustedProxies\`: it says where the stream comes from and, where the stream itself does not, which VM and port it is. Relays that dial send it |
 | \`resume=on\` | VM and relay endpoints, both ends | the stream survives its connections, see [link.md](link.md) |

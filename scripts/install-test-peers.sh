@@ -109,7 +109,7 @@ unpack_kernel() {
 
 build_vcsim() {
   local work started=$SECONDS
-  command -v go >/dev/null || die "vcsim is built with Go, which is not here: install Go 1.21 or newer from go.dev/dl"
+  command -v go >/dev/null || die "vcsim is built with Go, which is not here: install Go 1.22 or newer from go.dev/dl"
   mkdir -p "$peers_dir"
   work=$(mktemp -d "$peers_dir/build.XXXXXX")
   # shellcheck disable=SC2064

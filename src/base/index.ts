@@ -1,3 +1,4 @@
+export { Backoff } from './backoff.ts'
 export { ByteQueue } from './byte-queue.ts'
 export { type Clock, ManualClock, systemClock, type Timer } from './clock.ts'
 export { CODES, type ErrorCode, errorMessage, LocalProtocolError, RemoteProtocolError, VspcError } from './errors.ts'

@@ -57,7 +57,8 @@ export class SendLog {
     block.set(bytes, this.#blockUsed)
     const last = this.#pieces.length - 1
     const tail = last >= this.#head ? this.#pieces[last] : undefined
-    if (tail !== undefined && tail.buffer === block.buffer && tail.byteOffset + tail.length === this.#blockUsed) {
+    // The block is ours alone, so a last piece of it ends where it is filled.
+    if (tail !== undefined && tail.buffer === block.buffer) {
       this.#pieces[last] = new Uint8Array(block.buffer, tail.byteOffset, tail.length + length)
     } else {
       this.#pieces.push(block.subarray(this.#blockUsed, this.#blockUsed + length))

@@ -4,10 +4,9 @@
  * While it is away there is one attempt at a time for all of them, with growing pauses; the first that succeeds lets
  * the others dial. Streams are dialled for in order of arrival.
  */
-import { errorMessage, type Timer, VspcError } from '../base/index.ts'
+import { Backoff, errorMessage, type Timer, VspcError } from '../base/index.ts'
 import type { ByteStream } from '../transport/index.ts'
 import { announcementFor } from './announcement.ts'
-import { Backoff } from './backoff.ts'
 import type { RelayCore } from './core.ts'
 import { type Held, HeldStreams, ignoreError } from './held.ts'
 import { formatHop, type Hop, type RoutePlan } from './plan.ts'

@@ -1,6 +1,5 @@
-import { errorMessage, type Timer, VspcError } from '../base/index.ts'
+import { Backoff, errorMessage, type Timer, VspcError } from '../base/index.ts'
 import type { ByteStream } from '../transport/index.ts'
-import { Backoff } from './backoff.ts'
 import type { RelayCore } from './core.ts'
 import { ignoreError } from './held.ts'
 import { formatHop, type Hop } from './plan.ts'

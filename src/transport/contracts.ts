@@ -2,6 +2,7 @@
 import type { Clock, Limits, VspcError } from '../base/index.ts'
 import type { Announcement, ByteStream, PeerInfo } from './byte-stream.ts'
 import type { Endpoint } from './endpoint.ts'
+import type { LinkTable } from './link-acceptor.ts'
 
 /** Something went wrong at a listener that goes on listening. */
 export interface ListenProblem {
@@ -25,10 +26,10 @@ export interface ListenHandlers {
 export interface ListenOptions {
   readonly limits: Pick<Limits, 'firstByteMs' | 'tlsHandshakeMs' | 'keepAliveMs' | 'proxyHeaderMs' | ResumeLimit>
   readonly clock: Clock
-  /** Permissions of a Unix socket; default 0o600: whoever may connect may speak as a VM. */
-  readonly unixMode?: number
   /** Whose PROXY headers count, where the endpoint asks for them. Default: nobody's. */
   readonly trusted?: TrustedSources
+  /** Of all listeners that resumed streams may come by. Default: each has its own. */
+  readonly links?: LinkTable
 }
 
 /** Whose word about the origin of a stream is believed. */

@@ -84,13 +84,13 @@ class EndpointParser {
       case 'tls':
         return { scheme, ...this.#hostPort(scheme, place), tls: query.tls(), vm, layers }
       case 'unix':
-        return { scheme, path: this.#path(scheme, place), tls: query.besideTls(), vm, layers }
+        return { scheme, path: this.#path(scheme, place), tls: query.besideTls(), vm, layers, ...query.mode() }
       case 'fifo':
-        return { scheme, path: this.#path(scheme, place), vm }
+        return { scheme, path: this.#path(scheme, place), vm, ...query.mode() }
       case 'vsock':
         return { scheme, ...this.#cidPort(place), vm, layers }
       case 'hvsock':
-        return { scheme, ...this.#pathPort(place), vm, layers }
+        return { scheme, ...this.#pathPort(place), vm, layers, ...query.mode() }
     }
   }
 

@@ -38,6 +38,7 @@ export class EndpointQuery {
     } else if ((scheme === 'tcp' || scheme === 'unix') && role === 'listen' && use === 'vm') {
       accepted.push('cert', 'key', 'tlsMin')
     }
+    if (role === 'listen' && (scheme === 'unix' || scheme === 'fifo' || scheme === 'hvsock')) accepted.push('mode')
     // Pipes have no beginning at which a header could stand.
     if (use === 'plain' || scheme === 'fifo') return accepted
     accepted.push(...LAYER_PARAMETERS.filter((name) => name === 'resume' || use === 'relay' || role === 'listen'))
@@ -92,21 +93,24 @@ export class EndpointQuery {
   #refuse(name: Parameter, scheme: Scheme, list: string): VspcError {
     const isVm = (VM_PARAMETERS as readonly string[]).includes(name)
     const isLayer = (LAYER_PARAMETERS as readonly string[]).includes(name)
-    const why = isVm
-      ? this.#uri.use === 'relay'
-        ? 'a relay does not look into what it passes on'
-        : 'it describes a virtual serial port, which this endpoint does not lead to'
-      : isLayer
-        ? scheme === 'fifo'
-          ? 'pipes have no connections'
-          : 'only relays send it, and listeners for VMs take it'
-        : scheme === 'tls'
-          ? 'it is for dialling, and this endpoint listens'
-          : scheme === 'tcp' && (this.#uri.role === 'dial' || this.#uri.use === 'plain')
-            ? 'TLS has its own scheme, tls://'
-            : scheme === 'tcp' || scheme === 'unix'
-              ? 'it is about TLS, and means nothing for this endpoint'
-              : `${scheme}:// has no TLS`
+    const why =
+      name === 'mode'
+        ? 'it is for what a listener creates in the file system'
+        : isVm
+          ? this.#uri.use === 'relay'
+            ? 'a relay does not look into what it passes on'
+            : 'it describes a virtual serial port, which this endpoint does not lead to'
+          : isLayer
+            ? scheme === 'fifo'
+              ? 'pipes have no connections'
+              : 'only relays send it, and listeners for VMs take it'
+            : scheme === 'tls'
+              ? 'it is for dialling, and this endpoint listens'
+              : scheme === 'tcp' && (this.#uri.role === 'dial' || this.#uri.use === 'plain')
+                ? 'TLS has its own scheme, tls://'
+                : scheme === 'tcp' || scheme === 'unix'
+                  ? 'it is about TLS, and means nothing for this endpoint'
+                  : `${scheme}:// has no TLS`
     return this.#uri.fail('VSPC_ENDPOINT_ROLE', `parameter ${name} makes no sense here: ${why}`, list)
   }
 
@@ -132,6 +136,18 @@ export class EndpointQuery {
     }
     const protocol = this.#uri.use === 'relay' ? null : this.#oneOf('protocol', VM_PROTOCOLS, 'vmware')
     return { protocol, name, label }
+  }
+
+  /** Nothing where it is not said. */
+  mode(): { mode?: number } {
+    const written = this.#values.get('mode')
+    if (written === undefined) return {}
+    if (/^0?[0-7]{3}$/.test(written)) return { mode: Number.parseInt(written, 8) }
+    throw this.#uri.fail(
+      'VSPC_ENDPOINT_PARAMETER',
+      `mode "${showable(written)}" is not usable`,
+      'accepted are permissions as three octal digits, such as 660',
+    )
   }
 
   layers(): Layers {

@@ -75,6 +75,8 @@ export interface UnixEndpoint {
   readonly scheme: 'unix'
   /** Absolute, at most 107 bytes. */
   readonly path: string
+  /** Permissions of what a listener creates; absent: the default, only this user. */
+  readonly mode?: number
   readonly tls: TlsParameters | null
   readonly vm: VmParameters | null
   readonly layers: Layers
@@ -84,6 +86,8 @@ export interface UnixEndpoint {
 export interface FifoEndpoint {
   readonly scheme: 'fifo'
   readonly path: string
+  /** As of Unix sockets. */
+  readonly mode?: number
   readonly vm: VmParameters | null
 }
 
@@ -99,6 +103,8 @@ export interface VsockEndpoint {
 export interface HvsockEndpoint {
   readonly scheme: 'hvsock'
   readonly path: string
+  /** As of Unix sockets. */
+  readonly mode?: number
   readonly vsockPort: number
   readonly vm: VmParameters | null
   readonly layers: Layers
@@ -112,7 +118,7 @@ export const SCHEMES = ['tcp', 'tls', 'unix', 'fifo', 'vsock', 'hvsock'] as cons
 export const VM_PARAMETERS = ['protocol', 'name', 'label'] as const
 export const TLS_PARAMETERS = ['cert', 'key', 'ca', 'pin', 'servername', 'tlsMin'] as const
 export const LAYER_PARAMETERS = ['proxy', 'resume'] as const
-export const PARAMETERS = [...VM_PARAMETERS, ...TLS_PARAMETERS, ...LAYER_PARAMETERS] as const
+export const PARAMETERS = [...VM_PARAMETERS, ...TLS_PARAMETERS, ...LAYER_PARAMETERS, 'mode'] as const
 export type Parameter = (typeof PARAMETERS)[number]
 
 export const DEFAULT_TLS_MIN: TlsVersion = '1.2'
@@ -124,13 +130,13 @@ export function formatEndpoint(endpoint: Endpoint): string {
     case 'tls':
       return `${endpoint.scheme}://${formatHostPort(endpoint.host, endpoint.tcpPort)}${formatQuery(endpoint.vm, endpoint.tls, endpoint.layers)}`
     case 'unix':
-      return `unix://${percentEncode(endpoint.path)}${formatQuery(endpoint.vm, endpoint.tls, endpoint.layers)}`
+      return `unix://${percentEncode(endpoint.path)}${formatQuery(endpoint.vm, endpoint.tls, endpoint.layers, endpoint.mode)}`
     case 'fifo':
-      return `fifo://${percentEncode(endpoint.path)}${formatQuery(endpoint.vm, null, NO_LAYERS)}`
+      return `fifo://${percentEncode(endpoint.path)}${formatQuery(endpoint.vm, null, NO_LAYERS, endpoint.mode)}`
     case 'vsock':
       return `vsock://${endpoint.cid}:${endpoint.vsockPort}${formatQuery(endpoint.vm, null, endpoint.layers)}`
     case 'hvsock':
-      return `hvsock://${percentEncode(endpoint.path)}:${endpoint.vsockPort}${formatQuery(endpoint.vm, null, endpoint.layers)}`
+      return `hvsock://${percentEncode(endpoint.path)}:${endpoint.vsockPort}${formatQuery(endpoint.vm, null, endpoint.layers, endpoint.mode)}`
   }
 }
 
@@ -139,7 +145,7 @@ export function formatHostPort(host: string, tcpPort: number): string {
   return host.includes(':') ? `[${host}]:${tcpPort}` : `${host}:${tcpPort}`
 }
 
-function formatQuery(vm: VmParameters | null, tls: TlsParameters | null, layers: Layers): string {
+function formatQuery(vm: VmParameters | null, tls: TlsParameters | null, layers: Layers, mode?: number): string {
   const values: Record<Parameter, string | null> = {
     protocol: vm?.protocol == null || vm.protocol === 'vmware' ? null : vm.protocol,
     name: vm?.name ?? null,
@@ -152,6 +158,7 @@ function formatQuery(vm: VmParameters | null, tls: TlsParameters | null, layers:
     tlsMin: tls === null || tls.tlsMin === DEFAULT_TLS_MIN ? null : tls.tlsMin,
     proxy: layers.proxy === 'off' ? null : layers.proxy,
     resume: layers.resume === 'off' ? null : layers.resume,
+    mode: mode === undefined ? null : mode.toString(8).padStart(4, '0'),
   }
   const parts: string[] = []
   for (const name of PARAMETERS) {

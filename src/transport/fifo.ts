@@ -100,7 +100,7 @@ class FifoListener {
       this.#kept.close()
       this.#kept = null
     }
-    const created = await createMissing(this.#endpoint, this.#options.unixMode ?? DEFAULT_MODE)
+    const created = await createMissing(this.#endpoint, this.#endpoint.mode ?? DEFAULT_MODE)
     this.#created = [...this.#created.filter((old) => created.every(({ file }) => file !== old.file)), ...created]
     this.#kept = await FifoPair.open(this.#endpoint, 'listen', true)
   }

@@ -46,7 +46,7 @@ export async function dialHvsock(endpoint: HvsockEndpoint, options: DialOptions)
 }
 
 /**
- * Listens for the guest's connections to a port of the host, on a Unix socket with the permissions of `unixMode`.
+ * Listens for the guest's connections to a port of the host, on a Unix socket with the permissions of `mode=`.
  * @throws VspcError VSPC_TRANSPORT_LISTEN, VSPC_ENDPOINT_PORT or VSPC_ENDPOINT_SYNTAX.
  */
 export async function listenHvsock(
@@ -74,7 +74,7 @@ export async function listenHvsock(
     stream: ({ socket }) => handlers.stream({ socket, peer }),
     problem: (problem) => handlers.problem(problem),
   }
-  const socket = { scheme: 'unix', path, tls: null, vm: null, layers: NO_LAYERS } as const
+  const socket = { scheme: 'unix', path, tls: null, vm: null, layers: NO_LAYERS, ...modeOf(endpoint) } as const
   try {
     const listening = await listenUnix(socket, taking, options)
     return { ...listening, endpoint }
@@ -173,4 +173,8 @@ function reworded(endpoint: HvsockEndpoint, error: unknown): unknown {
     `cannot reach ${formatEndpoint(endpoint)}: ${reason} (${cause.message})`,
     { cause },
   )
+}
+
+function modeOf({ mode }: HvsockEndpoint): { mode?: number } {
+  return mode === undefined ? {} : { mode }
 }

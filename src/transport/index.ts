@@ -28,6 +28,7 @@ export {
 } from './endpoint.ts'
 export { parseEndpoint } from './endpoint-parser.ts'
 export { type EndpointPattern, matchesEndpoint, parseEndpointPattern } from './endpoint-pattern.ts'
+export { LinkTable } from './link-acceptor.ts'
 export { probeLink } from './link-dialler.ts'
 export { type OnChunk, readChunks } from './read-chunks.ts'
 export { dial, listen } from './registry.ts'

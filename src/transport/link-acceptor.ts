@@ -6,19 +6,45 @@ import { type ByteStream, ignoreError } from './byte-stream.ts'
 import type { ListenHandlers, ListenOptions } from './contracts.ts'
 import { closeLeg, type LinkKeeper, LinkStream } from './link-stream.ts'
 
+/** The streams that may be resumed: one table for all listeners of a process, since a stream may come back by another. */
+export class LinkTable {
+  /** By stream id, those in the background too. Ids are capabilities: they are looked up, never shown. */
+  readonly #links = new Map<string, LinkStream>()
+  readonly #ids = new Map<LinkStream, string>()
+
+  /** Streams that are there, or kept for their peers to come back. */
+  get size(): number {
+    return this.#links.size
+  }
+
+  get(id: string): LinkStream | undefined {
+    return this.#links.get(id)
+  }
+
+  set(id: string, link: LinkStream): void {
+    this.#links.set(id, link)
+    this.#ids.set(link, id)
+  }
+
+  delete(link: LinkStream): void {
+    const id = this.#ids.get(link)
+    this.#ids.delete(link)
+    if (id !== undefined) this.#links.delete(id)
+  }
+}
+
 /** Takes connections that begin with a HELLO. Each new stream is handed over once; its later connections join it. */
 export class LinkAcceptor implements LinkKeeper {
   readonly #handlers: ListenHandlers
   readonly #limits: ListenOptions['limits']
   readonly #clock: Clock
-  /** By stream id, those in the background too. Ids are capabilities: they are looked up, never shown. */
-  readonly #links = new Map<string, LinkStream>()
-  readonly #ids = new Map<LinkStream, string>()
+  readonly #links: LinkTable
   readonly #greeting = new Set<Greeting>()
   #closed = false
 
-  constructor(handlers: ListenHandlers, options: Pick<ListenOptions, 'limits' | 'clock'>) {
+  constructor(handlers: ListenHandlers, options: Pick<ListenOptions, 'limits' | 'clock' | 'links'>) {
     this.#handlers = handlers
+    this.#links = options.links ?? new LinkTable()
     this.#limits = options.limits
     this.#clock = options.clock
   }
@@ -92,7 +118,6 @@ export class LinkAcceptor implements LinkKeeper {
   #begin(key: string, id: Uint8Array): LinkStream {
     const link = new LinkStream({ role: 'acceptor', id, limits: this.#limits, clock: this.#clock, keeper: this })
     this.#links.set(key, link)
-    this.#ids.set(link, key)
     return link
   }
 
@@ -121,9 +146,7 @@ export class LinkAcceptor implements LinkKeeper {
   hurry(): void {}
 
   over(link: LinkStream): void {
-    const key = this.#ids.get(link)
-    this.#ids.delete(link)
-    if (key !== undefined) this.#links.delete(key)
+    this.#links.delete(link)
   }
 }
 

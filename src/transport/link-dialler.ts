@@ -1,7 +1,7 @@
 /** The side of a resumable stream that dials, again and again if need be. */
 import { randomBytes } from 'node:crypto'
 import type { Duplex } from 'node:stream'
-import { type Clock, type Limits, type Timer, VspcError } from '../base/index.ts'
+import { Backoff, type Clock, type Limits, type Timer, VspcError } from '../base/index.ts'
 import { ID_BYTES } from '../link/index.ts'
 import type { ByteStream } from './byte-stream.ts'
 import type { ResumeLimit } from './contracts.ts'
@@ -49,13 +49,15 @@ class LinkDialler implements LinkKeeper {
   #begun: { resolve(link: LinkStream): void; reject(error: unknown): void } | null = null
   #attempt: AbortController | null = null
   #pause: Timer | null = null
-  /** Dials since a connection was last good. */
-  #failures = 0
+  readonly #backoff: Backoff
+  /** The first dial after a good connection is not put off. */
+  #isFirst = true
   #joinedAt = 0
 
   constructor(options: DialLinkOptions) {
     this.#options = options
     const { limits, clock } = options
+    this.#backoff = new Backoff(limits, Math.random)
     this.#link = new LinkStream({ role: 'dialler', id: randomBytes(ID_BYTES), limits, clock, keeper: this })
   }
 
@@ -93,13 +95,13 @@ class LinkDialler implements LinkKeeper {
       return
     }
     // One that breaks as soon as it is made must not be dialled in a circle.
-    if (this.#options.clock.now() - this.#joinedAt >= this.#options.limits.redialMinMs) this.#failures = 0
+    if (this.#options.clock.now() - this.#joinedAt >= this.#options.limits.redialMinMs) this.#forgetFailures()
     this.#redial()
   }
 
   hurry(): void {
     if (this.#begun !== null) return
-    this.#failures = 0
+    this.#forgetFailures()
     this.#attempt?.abort()
     this.#attempt = null
     // A connection whose HELLO is not answered yet leads to where the other end was.
@@ -127,18 +129,20 @@ class LinkDialler implements LinkKeeper {
     if (this.#link.over) return
     this.#pause?.cancel()
     this.#pause = null
-    const failures = this.#failures++
-    if (failures === 0) {
+    if (this.#isFirst) {
+      this.#isFirst = false
       this.#dial()
       return
     }
-    const { redialMinMs, redialMaxMs } = this.#options.limits
-    const full = Math.min(redialMaxMs, redialMinMs * 2 ** Math.min(failures - 1, 30))
-    // Many streams lose their connections at once: they must not come back in step.
-    this.#pause = this.#options.clock.after(full * (0.5 + Math.random() / 2), () => {
+    this.#pause = this.#options.clock.after(this.#backoff.next(), () => {
       this.#pause = null
       this.#dial()
     })
+  }
+
+  #forgetFailures(): void {
+    this.#isFirst = true
+    this.#backoff.reset()
   }
 
   #dial(): void {

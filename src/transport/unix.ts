@@ -41,7 +41,7 @@ export async function listenUnix(
     throw listenError(endpoint, await asBound(endpoint.path, error))
   }
   try {
-    await chmod(endpoint.path, options.unixMode ?? DEFAULT_MODE)
+    await chmod(endpoint.path, endpoint.mode ?? DEFAULT_MODE)
   } catch (error) {
     listener.close()
     throw listenError(endpoint, error)

@@ -72,3 +72,8 @@ export interface Core {
   cameOnline(port: Port): void
   sessionClosed(session: VmSession): void
 }
+
+/** From 0 up to 1, in steps of 1/256: enough to keep those that failed together apart. */
+export function fraction(random: RandomBytes): number {
+  return (random(1)[0] as number) / 256
+}

@@ -1,7 +1,6 @@
-import { errorMessage, type Timer, VspcError } from '../base/index.ts'
+import { Backoff, errorMessage, type Timer, VspcError } from '../base/index.ts'
 import { type ByteStream, dial, type Endpoint, formatEndpoint } from '../transport/index.ts'
-import type { Core } from './core.ts'
-import { Backoff } from './retry.ts'
+import { type Core, fraction } from './core.ts'
 
 /** A connection that lasted this long was a good one: the next dial starts with the shortest pause. */
 const GOOD_AFTER_MS = 5_000
@@ -30,7 +29,7 @@ export class Dialler {
     this.#endpoint = endpoint
     this.#connected = connected
     this.#fields = fields
-    this.#backoff = new Backoff(core.limits, core.random)
+    this.#backoff = new Backoff(core.limits, () => fraction(core.random))
   }
 
   start(): void {

@@ -1,7 +1,7 @@
-import { errorMessage, type Timer } from '../base/index.ts'
+import { Backoff, errorMessage, type Timer } from '../base/index.ts'
 import { type ByteStream, type Endpoint, formatEndpoint, type Listening, listen } from '../transport/index.ts'
+import { fraction } from './core.ts'
 import type { Port } from './port.ts'
-import { Backoff } from './retry.ts'
 import { Splice } from './splice.ts'
 
 /**
@@ -29,7 +29,7 @@ export class ForwardListener {
     this.#port = port
     this.#endpoint = endpoint
     this.#admits = admits
-    this.#backoff = new Backoff(port.core.limits, port.core.random)
+    this.#backoff = new Backoff(port.core.limits, () => fraction(port.core.random))
   }
 
   /** Begins to listen, and keeps trying. Resolves after the first attempt; never rejects. */

@@ -15,6 +15,7 @@ import {
   type EndpointPattern,
   formatEndpoint,
   formatHostPort,
+  LinkTable,
   type Listening,
   type ListenProblem,
   listen,
@@ -73,6 +74,8 @@ export class Server implements Core {
   readonly histories: HistoryStore
   readonly epoch: string
   readonly counters = new Counters()
+  /** Resumable streams of all listeners. */
+  readonly links = new LinkTable()
   serviceUris: readonly string[]
   /** Looked at by listeners for each stream. */
   trusted: TrustedSources

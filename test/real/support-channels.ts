@@ -1,9 +1,92 @@
-/** For the end-to-end tests of channels: relays as processes, and what is to be true of every serial line. */
-import { type ChildProcess, spawn } from 'node:child_process'
-import { expect, onTestFinished } from 'vitest'
+/** For the end-to-end tests of channels: server and relays as processes, and what is to be true of every serial line. */
+import { type ChildProcess, execFileSync, spawn } from 'node:child_process'
+import { join } from 'node:path'
+import { expect, onTestFailed, onTestFinished } from 'vitest'
+import type { PortState } from '../../src/vspc/index.ts'
 import { peerPath } from '../support/peers.ts'
 import { GUEST_PROMPT } from '../support/qemu.ts'
-import { everyByte, Output, Program, type WsClient } from './support.ts'
+import { Events, everyByte, Output, Program, type ServeProcess, serve, temporary, WsClient } from './support.ts'
+
+const DEADLINE_MS = 25_000
+
+/** A server on a Unix socket that takes what relays announce. */
+export class Appliance {
+  readonly server: ServeProcess
+  /** A directory of its own; the server's socket is in it, too. */
+  readonly folder: string
+  readonly socket: string
+  readonly #events: Events
+
+  private constructor(server: ServeProcess, folder: string, socket: string, events: Events) {
+    this.server = server
+    this.folder = folder
+    this.socket = socket
+    this.#events = events
+  }
+
+  /** @param query what stands behind the `?` of its listener. @param more further arguments, for the directory it is in. */
+  static async start(query: string, more: (folder: string) => string[] = () => []): Promise<Appliance> {
+    const folder = temporary()
+    const socket = join(folder, 'appliance.sock')
+    const server = await serve(
+      '--listen',
+      `unix://${socket}?${query}`,
+      '--data-dir',
+      join(folder, 'data'),
+      ...more(folder),
+    )
+    return new Appliance(server, folder, socket, await Events.of(server))
+  }
+
+  /** How relays dial it. */
+  get hop(): string {
+    return `unix://${this.socket}?proxy=v2`
+  }
+
+  /** Waits for ports, each as NAME or NAME/LABEL. */
+  async until(state: PortState, ...names: string[]): Promise<void> {
+    for (const name of names) {
+      const [vm = '', com = null] = name.split('/')
+      const reached = this.#events.until(vm, (port) => port.label === com && port.state === state)
+      await orLate(reached, async () => `${name} is not ${state}; ports: ${JSON.stringify(await this.identities())}`)
+    }
+  }
+
+  attach(name: string): Promise<WsClient> {
+    return WsClient.attach(this.server, name)
+  }
+
+  /** Which ports there are and where from: what the API says to everybody. By id. */
+  async identities(): Promise<Identity[]> {
+    const ports = await this.server.ports()
+    return ports
+      .map(({ id, vm, host, transport, state }) => ({ id, name: vm.name, host, transport, state }))
+      .sort((a, b) => (a.id < b.id ? -1 : 1))
+  }
+}
+
+export interface Identity {
+  id: string
+  name: string
+  host: string | null
+  transport: string | null
+  state: string
+}
+
+async function orLate<T>(work: Promise<T>, what: () => Promise<string>): Promise<T> {
+  let timer: NodeJS.Timeout | undefined
+  const late = new Promise<never>((_, reject) => {
+    timer = setTimeout(() => {
+      void what().then((text) => reject(new Error(`${DEADLINE_MS} ms passed: ${text}`)), reject)
+    }, DEADLINE_MS)
+  })
+  return Promise.race([work, late]).finally(() => clearTimeout(timer))
+}
+
+/** Both pipes of a QEMU chardev, as an administrator makes them. */
+export function makePipes(path: string): void {
+  execFileSync('mkfifo', ['-m', '600', `${path}.in`, `${path}.out`])
+}
 
 /** A running `vspc relay`. */
 export class RelayProcess {
@@ -21,6 +104,7 @@ export class RelayProcess {
   /** Starts it and waits until it is ready; it is stopped, and has to stop well, when the test ends. */
   static async start(...args: string[]): Promise<RelayProcess> {
     const program = new Program(['relay', '--json', ...args])
+    onTestFailed(() => void process.stderr.write(`vspc relay ${args.join(' ')}\n${program.stderr.text}`))
     const line = await program.stdout.until('\n').catch((error: Error) => {
       throw new Error(`${error.message}; on stderr: ${program.stderr.text}`)
     })
@@ -60,7 +144,9 @@ export class RelayProcess {
 
   /** Another one at the same addresses, after this one has ended. */
   again(): Promise<RelayProcess> {
-    const args = this.#args.map((arg, at) => (this.#args[at - 1] === '--listen' ? (this.relaying[0]?.from ?? arg) : arg))
+    const args = this.#args.map((arg, at) =>
+      this.#args[at - 1] === '--listen' ? (this.relaying[0]?.from ?? arg) : arg,
+    )
     return RelayProcess.start(...args)
   }
 }

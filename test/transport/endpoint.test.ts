@@ -105,6 +105,7 @@ describe('accepted', () => {
       { scheme: 'unix', path: '/run/vspc/a b.sock', tls: null, vm: null },
     ],
     ['fifo:///run/vm1', 'dial', 'vm', { scheme: 'fifo', path: '/run/vm1', vm: VM }],
+    ['fifo:///run/vm1?mode=0660', 'listen', 'plain', { scheme: 'fifo', path: '/run/vm1', vm: null, mode: 0o660 }],
     ['vsock://any:13370', 'listen', 'vm', { scheme: 'vsock', cid: 'any', vsockPort: 13370, vm: VM }],
     [
       'vsock://4294967294:4294967294',
@@ -196,6 +197,8 @@ describe('refused, and the message says why and what to do', () => {
       'ROLE',
       /servername makes no sense here: it is for dialling/,
     ],
+    ['unix:///s?mode=rw', 'listen', 'relay', 'PARAMETER', /mode "rw" is not usable; accepted are .* such as 660/],
+    ['unix:///s?mode=660', 'dial', 'relay', 'ROLE', /mode makes no sense here: it is for what a listener creates/],
     ['tcp://h:1?proxy=v2', 'dial', 'vm', 'ROLE', /proxy makes no sense here: only relays send it/],
     ['tcp://h:1?resume=on', 'dial', 'plain', 'ROLE', /resume makes no sense here/],
     ['fifo:///run/vm1?proxy=v2', 'listen', 'relay', 'ROLE', /proxy makes no sense here: pipes have no connections/],
@@ -302,6 +305,10 @@ describe('properties', () => {
       const lowest = role === 'listen' ? 0 : 1
       const tcpPort = fc.integer({ min: lowest, max: 65_535 })
       const vsockPort = fc.integer({ min: lowest, max: 0xffff_fffe })
+      const mode =
+        role === 'listen'
+          ? fc.option(fc.record({ mode: fc.integer({ min: 0, max: 0o777 }) }), { nil: {} })
+          : fc.constant({})
       const beside = role === 'listen' && use === 'vm' ? fc.option(besideTls) : fc.constant(null)
       const cid = fc.oneof(
         fc.integer({ min: 0, max: 0xffff_fffe }),
@@ -317,7 +324,9 @@ describe('properties', () => {
           vm: vmHere,
           layers,
         }),
-        fc.record({ scheme: fc.constant('unix'), path, tls: beside, vm: vmHere, layers }),
+        fc
+          .record({ scheme: fc.constant('unix'), path, tls: beside, vm: vmHere, layers, mode })
+          .map(({ mode, ...rest }) => ({ ...rest, ...mode })),
         fc.record({ scheme: fc.constant('fifo'), path, vm: vmHere }),
         fc.record({ scheme: fc.constant('vsock'), cid, vsockPort, vm: vmHere, layers }),
         fc.record({ scheme: fc.constant('hvsock'), path, vsockPort, vm: vmHere, layers }),

@@ -48,10 +48,10 @@ async function closed(socket: Duplex): Promise<void> {
 
 async function listening(
   endpoint: FifoEndpoint,
-  options: { accepted?: Accepted; clock?: ManualClock; unixMode?: number } = {},
+  options: { accepted?: Accepted; clock?: ManualClock } = {},
 ): Promise<{ accepted: Accepted; clock: ManualClock; listener: Listening }> {
-  const { accepted = new Accepted(), clock = new ManualClock(), ...rest } = options
-  const listener = await listen(endpoint, accepted, { ...LISTEN, clock, ...rest })
+  const { accepted = new Accepted(), clock = new ManualClock() } = options
+  const listener = await listen(endpoint, accepted, { ...LISTEN, clock })
   accepted.onStream = ({ socket }) => open.push(() => closed(socket))
   open.push(() => listener.close())
   return { accepted, clock, listener }
@@ -453,7 +453,7 @@ describe('fifo, listened on', () => {
   test('a mode opens it to others, whatever the umask', async () => {
     const umask = process.umask(0o077)
     open.push(() => process.umask(umask))
-    await listening(at('vm'), { unixMode: 0o660 })
+    await listening({ ...at('vm'), mode: 0o660 })
     expect((await stat(`${at('vm').path}.in`)).mode & 0o777).toBe(0o660)
   })
 

@@ -221,7 +221,7 @@ describe('hvsock, listened on', () => {
   })
 
   test('a mode lets the user of the VMM in', async () => {
-    const listening = await listen(at(1), new Accepted(), { ...LISTEN, unixMode: 0o660 })
+    const listening = await listen({ ...at(1), mode: 0o660 }, new Accepted(), LISTEN)
     open.push(() => listening.close())
     expect((await stat(`${at(1).path}_1`)).mode & 0o777).toBe(0o660)
   })

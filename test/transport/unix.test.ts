@@ -23,8 +23,8 @@ function at(name: string): UnixEndpoint {
   return { scheme: 'unix', path: join(directory, name), tls: null, vm: null, layers: NO_LAYERS }
 }
 
-async function listenAt(name: string, accepted = new Accepted(), unixMode?: number): Promise<Listening> {
-  const listening = await listen(at(name), accepted, unixMode === undefined ? LISTEN : { ...LISTEN, unixMode })
+async function listenAt(name: string, accepted = new Accepted(), mode?: number): Promise<Listening> {
+  const listening = await listen(mode === undefined ? at(name) : { ...at(name), mode }, accepted, LISTEN)
   open.push(() => listening.close())
   return listening
 }

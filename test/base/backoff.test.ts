@@ -1,8 +1,8 @@
 import { describe, expect, test } from 'vitest'
-import { Backoff } from '../../src/vspc/retry.ts'
+import { Backoff } from '../../src/base/index.ts'
 
 const limits = { redialMinMs: 500, redialMaxMs: 15_000 }
-const constant = (byte: number) => () => Uint8Array.of(byte)
+const constant = (byte: number) => () => byte / 256
 
 describe('Backoff', () => {
   test('pauses double up to the longest, never beyond', () => {
