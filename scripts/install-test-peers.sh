@@ -27,6 +27,7 @@ needed=(
   telnet:telnet
   python3:python3
   openssl:openssl
+  ip:iproute2
 )
 
 say() { printf 'install-test-peers: %s\n' "$*"; }
