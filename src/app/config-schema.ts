@@ -4,6 +4,7 @@
  */
 import { type Static, type TInteger, type TObject, type TOptional, Type } from 'typebox'
 import { LIMITS, type LimitName } from '../base/index.ts'
+import { DEFAULT_TRUSTED_PROXIES } from '../transport/index.ts'
 
 export const WRITER_POLICIES = ['shared', 'single'] as const
 export type WriterPolicy = (typeof WRITER_POLICIES)[number]
@@ -15,7 +16,6 @@ export const LOG_LEVELS = ['trace', 'debug', 'info', 'warn', 'error', 'silent'] 
 export type LogLevel = (typeof LOG_LEVELS)[number]
 
 export const DEFAULT_LISTEN = ['tcp://127.0.0.1:13370']
-export const DEFAULT_TRUSTED_PROXIES = ['127.0.0.0/8', '::1', 'unix', 'vsock:1', 'vsock:2', 'certificate']
 export const DEFAULT_HTTP = '127.0.0.1:13371'
 
 /** `accepts` finishes the sentence "accepted is ...", where type and range do not say it. */
@@ -122,7 +122,7 @@ export const SettingsSchema = Type.Object(
     ),
     trustedProxies: optionalList(
       {
-        default: DEFAULT_TRUSTED_PROXIES,
+        default: [...DEFAULT_TRUSTED_PROXIES],
         description:
           'Whose word counts about where a stream comes from and which VM it is: listeners with proxy=v2 take streams ' +
           'from these only. Addresses, networks, unix (Unix sockets), vsock:CID, vsock:*, certificate (who has shown ' +

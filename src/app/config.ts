@@ -10,6 +10,7 @@ import {
   type SettingsSource,
 } from '../config/index.ts'
 import {
+  DEFAULT_TRUSTED_PROXIES,
   type Endpoint,
   type EndpointPattern,
   formatEndpoint,
@@ -21,7 +22,6 @@ import { type ConfigLayer, readLayer } from './config-layer.ts'
 import {
   DEFAULT_HTTP,
   DEFAULT_LISTEN,
-  DEFAULT_TRUSTED_PROXIES,
   type HistoryKind,
   type LogLevel,
   type Settings,

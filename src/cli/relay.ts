@@ -40,7 +40,11 @@ export function addRelay(command: Command, called: string): void {
     .option('--name <vm>', 'VM announced to proxy=v2 endpoints; {peer} stands for where the stream comes from')
     .option('--label <label>', 'which of its serial ports')
     .option('--state-file <file>', 'keeps changed next hops for the next start')
-    .option('--trusted-proxy <address>', 'whose PROXY headers are believed: an address or network', collect)
+    .option(
+      '--trusted-proxy <address>',
+      'whose PROXY headers are believed: address, network, unix, vsock:CID, certificate',
+      collect,
+    )
     .addOption(
       new Option('--log-level <level>', 'trace, debug, info (default), warn, error, silent (env VSPC_LOG_LEVEL)'),
     )

@@ -69,8 +69,8 @@ export function relaySchema(values: unknown): SchemaNode {
       control: { type: 'string', accepts: 'an endpoint URI, such as unix:///run/vspc/relay.sock' },
       trustedProxies: {
         type: 'array',
-        accepts: 'a list of addresses and networks, such as [10.0.0.0/8]',
-        items: { type: 'string', accepts: 'an address or network, such as 10.0.0.0/8' },
+        accepts: 'a list of sources, such as [10.0.0.0/8, unix, certificate]',
+        items: { type: 'string', accepts: 'an address, a network, unix, vsock:CID, vsock:* or certificate' },
       },
       stateFile: { type: 'string', accepts: 'the path of a file' },
       logLevel: { enum: RELAY_LOG_LEVELS },

@@ -1,7 +1,7 @@
 /** A relay's configuration from flags, environment and file, in this order of precedence, checked as a whole. */
 import { resolve } from 'node:path'
 import { ConfigError, type ConfigProblem, readConfigFile, type SettingsSource } from '../config/index.ts'
-import { type Endpoint, formatEndpoint } from '../transport/index.ts'
+import { DEFAULT_TRUSTED_PROXIES, type Endpoint, formatEndpoint } from '../transport/index.ts'
 import { type RelayLayer, type RoutePlace, readRelayLayer } from './config-layer.ts'
 import type { RelaySettings } from './config-schema.ts'
 import { relayLimitsWith } from './limits.ts'
@@ -46,7 +46,7 @@ export function loadRelayConfig(inputs: RelayInputs): RelayPlan {
     ]),
     nextHops: new Map([...(fromFile?.nextHops ?? []), ...flags.nextHops]),
     control: firstOf(layers, 'control') ?? null,
-    trustedProxies: firstOf(layers, 'trustedProxies') ?? [],
+    trustedProxies: firstOf(layers, 'trustedProxies') ?? DEFAULT_TRUSTED_PROXIES,
     stateFile: firstOf(layers, 'stateFile') ?? null,
     logLevel: firstOf(layers, 'logLevel') ?? 'info',
     limits: relayLimitsWith(Object.assign({}, ...layers.map(({ limits }) => limits).reverse())),

@@ -1,6 +1,6 @@
 /** Named endpoints that can be changed while running: where a relay passes on to, when that moves. */
 import { nearest, VspcError } from '../base/index.ts'
-import { type Endpoint, formatEndpoint } from '../transport/index.ts'
+import { type Endpoint, formatEndpoint, type Layers, NO_LAYERS } from '../transport/index.ts'
 
 export interface NextHop {
   readonly name: string
@@ -30,10 +30,15 @@ export class NextHops {
     return hop
   }
 
-  /** @returns false if it was that already. @throws VspcError VSPC_RELAY_NEXT_HOP. */
+  /**
+   * The new place has to be spoken to as the old one: a stream that is resumed would send its frames to somebody who
+   * takes them for the VM's bytes, one without its header would belong to nobody.
+   * @returns false if it was that already. @throws VspcError VSPC_RELAY_NEXT_HOP.
+   */
   set(name: string, endpoint: Endpoint): boolean {
     const before = this.get(name)
     if (formatEndpoint(before.endpoint) === formatEndpoint(endpoint)) return false
+    assertSameLayers(before, endpoint)
     const hop = { ...before, endpoint }
     this.#hops.set(name, hop)
     this.onChange(hop)
@@ -63,6 +68,22 @@ export class NextHops {
       if (before !== undefined && formatEndpoint(before.endpoint) !== text) this.onChange(hop)
     }
   }
+}
+
+function assertSameLayers({ name, endpoint }: NextHop, next: Endpoint): void {
+  const [now, then] = [layersOf(endpoint), layersOf(next)]
+  for (const layer of ['proxy', 'resume'] as const) {
+    if (now[layer] === then[layer]) continue
+    throw new VspcError(
+      'VSPC_RELAY_NEXT_HOP',
+      `next hop "${name}" has ${layer}=${now[layer]}, and "${formatEndpoint(next)}" ${layer}=${then[layer]}; write it as ` +
+        'before, or change the configuration and reload it',
+    )
+  }
+}
+
+function layersOf(endpoint: Endpoint): Layers {
+  return endpoint.scheme === 'fifo' ? NO_LAYERS : endpoint.layers
 }
 
 export function unknownHop(name: string, names: readonly string[]): VspcError {

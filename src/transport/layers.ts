@@ -2,10 +2,10 @@
  * What an endpoint asks for around the stream itself: a PROXY header, then resumption, in this order on the wire. Only
  * this file knows both.
  */
-import { limitsWith, systemClock } from '../base/index.ts'
+import { limitsWith, systemClock, VspcError } from '../base/index.ts'
 import type { ByteStream } from './byte-stream.ts'
 import type { DialOptions, ListenHandlers, ListenOptions } from './contracts.ts'
-import { type Endpoint, type Layers, NO_LAYERS } from './endpoint.ts'
+import { type Endpoint, formatEndpoint, type Layers, NO_LAYERS } from './endpoint.ts'
 import { LinkAcceptor } from './link-acceptor.ts'
 import { dialLink } from './link-dialler.ts'
 import { ProxyReader, sendProxyHeader } from './proxy-layer.ts'
@@ -47,12 +47,18 @@ export function dialLayered(endpoint: Endpoint, options: DialOptions, dialBare: 
   if (layersOf(endpoint).resume === 'off') return dialLeg(endpoint, options, dialBare)
   const { signal, nextHop, limits = limitsWith(), clock = systemClock } = options
   return dialLink({
-    dialLeg: (legSignal) =>
-      dialLeg(
-        nextHop?.() ?? endpoint,
-        legSignal === undefined ? withoutSignal(options) : { ...options, signal: legSignal },
-        dialBare,
-      ),
+    async dialLeg(legSignal) {
+      const hop = nextHop?.() ?? endpoint
+      // Its frames would be taken for what the VM says.
+      if (layersOf(hop).resume === 'off') {
+        throw new VspcError(
+          'VSPC_LINK_REFUSED',
+          `${formatEndpoint(hop)} has no "resume=on": the stream cannot go on there`,
+        )
+      }
+      const legOptions = legSignal === undefined ? withoutSignal(options) : { ...options, signal: legSignal }
+      return dialLeg(hop, legOptions, dialBare)
+    },
     limits,
     clock,
     ...(signal === undefined ? {} : { signal }),

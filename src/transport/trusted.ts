@@ -8,6 +8,16 @@ const ACCEPTED =
   'an address (10.0.0.7), a network (10.0.0.0/8, fd00::/8), unix (Unix sockets), vsock:CID, vsock:*, or certificate ' +
   '(who shows one that a tls:// listener asks for)'
 
+/** This machine, the hypervisor's host, and who has shown a certificate that was asked for. */
+export const DEFAULT_TRUSTED_PROXIES: readonly string[] = [
+  '127.0.0.0/8',
+  '::1',
+  'unix',
+  'vsock:1',
+  'vsock:2',
+  'certificate',
+]
+
 /**
  * @param texts addresses and networks of IPv4 and IPv6; `unix` for Unix sockets and what comes in by one; `vsock:CID`,
  * `vsock:*`; `certificate` for who has shown one that the listener asked for, wherever it comes from.

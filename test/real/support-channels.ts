@@ -104,7 +104,11 @@ export class RelayProcess {
   /** Starts it and waits until it is ready; it is stopped, and has to stop well, when the test ends. */
   static async start(...args: string[]): Promise<RelayProcess> {
     const program = new Program(['relay', '--json', ...args])
-    onTestFailed(() => void process.stderr.write(`vspc relay ${args.join(' ')}\n${program.stderr.text}`))
+    let state = 'runs'
+    void program.exited.then(({ code, signal }) => {
+      state = `ended with ${signal ?? code}`
+    })
+    onTestFailed(() => void process.stderr.write(`vspc relay ${args.join(' ')}\n${program.stderr.text}(${state})\n`))
     const line = await program.stdout.until('\n').catch((error: Error) => {
       throw new Error(`${error.message}; on stderr: ${program.stderr.text}`)
     })

@@ -317,6 +317,11 @@ test('a next hop is changed: held and new streams go there at once, live ones ar
   held.write('now')
   expect((await readExactly(held, 3)).toString()).toBe('now')
   expect(clock.now()).toBe(0)
+  const resumed = parseEndpoint(`${next.uri}?resume=on`, 'dial', 'relay')
+  await expect(relay.setNextHop('appliance', resumed)).rejects.toMatchObject({
+    code: 'VSPC_RELAY_NEXT_HOP',
+    message: expect.stringMatching(/"appliance" has resume=off, and ".*\?resume=on" resume=on; write it as before/),
+  })
   await expect(relay.setNextHop('aplliance', parseEndpoint(next.uri, 'dial', 'relay'))).rejects.toThrow(
     new VspcError(
       'VSPC_RELAY_NEXT_HOP',
