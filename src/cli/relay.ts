@@ -6,7 +6,7 @@ import { RELAY_HELP } from './relay-help.ts'
 import { stderrLines } from './relay-log.ts'
 import { addNextHop } from './relay-next-hop.ts'
 import { addStatus } from './relay-status.ts'
-import { exitOnFault, onHangup, untilToldToStop } from './signals.ts'
+import { exitOnFault, onHangup, stayAlive, untilToldToStop } from './signals.ts'
 
 interface RelayFlags {
   listen?: string[]
@@ -86,11 +86,16 @@ async function relay(flags: RelayFlags): Promise<void> {
       log.error({ reason: errorMessage(error) }, 'configuration not reloaded: it has mistakes')
     })
   })
-  await running.start()
-  started = true
-  announce(running, flags.json === true)
-  await Promise.race([stopRequested, terminalGone])
-  await running.stop()
+  const alive = stayAlive()
+  try {
+    await running.start()
+    started = true
+    announce(running, flags.json === true)
+    await Promise.race([stopRequested, terminalGone])
+    await running.stop()
+  } finally {
+    alive.end()
+  }
 }
 
 /** Values are checked by the configuration, all in one place; here they only change their names. */

@@ -3,7 +3,7 @@ import { type Config, createLogger, loadConfig, type RunningApp, type Settings, 
 import { errorMessage } from '../base/index.ts'
 import { printData, printNote } from './output.ts'
 import { DEFAULT_SERVER } from './server-address.ts'
-import { exitOnFault, onHangup, untilToldToStop } from './signals.ts'
+import { exitOnFault, onHangup, stayAlive, untilToldToStop } from './signals.ts'
 
 interface ServeFlags {
   listen?: string[]
@@ -110,10 +110,15 @@ async function serve(flags: ServeFlags): Promise<void> {
   const terminalGone = onHangup(() => {
     if (app !== null) reload(app, load)
   })
-  app = await start(config, { log })
-  announce(app, flags.json === true)
-  await Promise.race([stopRequested, terminalGone])
-  await app.stop()
+  const alive = stayAlive()
+  try {
+    app = await start(config, { log })
+    announce(app, flags.json === true)
+    await Promise.race([stopRequested, terminalGone])
+    await app.stop()
+  } finally {
+    alive.end()
+  }
 }
 
 /** Values are checked by the configuration, all in one place; here they only change their names. */

@@ -3,6 +3,17 @@ import { closeSync, openSync } from 'node:fs'
 import type { Logger } from '../base/index.ts'
 import { EXIT } from './exit-codes.ts'
 
+const LONGEST_MS = 2 ** 31 - 1
+
+/**
+ * Keeps the process alive until `end` is called: who only dials has nothing open between two attempts, and our timers
+ * hold nobody up.
+ */
+export function stayAlive(): { end(): void } {
+  const alive = setInterval(() => {}, LONGEST_MS)
+  return { end: () => clearInterval(alive) }
+}
+
 /** Resolves at the first SIGTERM or SIGINT; the second one ends the process at once. */
 export function untilToldToStop(log: Logger): Promise<void> {
   return new Promise((resolve) => {

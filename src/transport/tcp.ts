@@ -3,7 +3,7 @@ import { systemClock } from '../base/index.ts'
 import type { ByteStream } from './byte-stream.ts'
 import type { DialOptions, ListenHandlers, Listening, ListenOptions } from './contracts.ts'
 import { connectSocket } from './dialer.ts'
-import { NO_LAYERS, type TcpEndpoint, type TlsEndpoint } from './endpoint.ts'
+import type { TcpEndpoint, TlsEndpoint } from './endpoint.ts'
 import { Listener } from './listener.ts'
 import { ipPeer } from './peer.ts'
 import { dialError, listenError } from './system-errors.ts'
@@ -39,7 +39,8 @@ export async function listenTcp(
   }
 }
 
-export async function dialTcp(endpoint: TcpEndpoint, options: DialOptions): Promise<ByteStream> {
+/** Of a TLS endpoint: the connection below. */
+export async function dialTcp(endpoint: TcpEndpoint | TlsEndpoint, options: DialOptions): Promise<ByteStream> {
   const socket = await connectSocket(endpoint, { host: endpoint.host, port: endpoint.tcpPort }, options)
   const peer = ipPeer(socket, 'tcp')
   if (peer !== null) return { socket, peer }
@@ -51,10 +52,7 @@ export async function dialTcp(endpoint: TcpEndpoint, options: DialOptions): Prom
 export async function dialTls(endpoint: TlsEndpoint, options: DialOptions): Promise<ByteStream> {
   const clock = options.clock ?? systemClock
   const deadline = clock.now() + options.timeoutMs
-  const stream = await dialTcp(
-    { scheme: 'tcp', host: endpoint.host, tcpPort: endpoint.tcpPort, tls: null, vm: null, layers: NO_LAYERS },
-    options,
-  )
+  const stream = await dialTcp(endpoint, options)
   return upgradeClient(stream, endpoint, {
     handshakeMs: Math.max(1, deadline - clock.now()),
     clock,

@@ -117,6 +117,20 @@ test('killed and started again: VMs see an end, the stale socket is no obstacle,
   expect((await readExactly(again, 5)).toString()).toBe('again')
 })
 
+test('both sides away: it goes on dialling, joins them when they come, and ends well when it is told to', async () => {
+  const folder = temporaryFolder()
+  const [one, two] = [`unix://${folder}/one.sock`, `unix://${folder}/two.sock`]
+  const relay = await RelayProcess.start(['--dial', one, '--dial', two])
+  await until('the first dial to have failed', () => relay.err.includes('one.sock'))
+  // Nothing of it is open now: only what is to come keeps it alive.
+  const near = await FarEnd.listen({ onSocket: (socket) => socket.end('through'), path: `${folder}/one.sock` })
+  const far = await FarEnd.listen({ path: `${folder}/two.sock` })
+  await until('the two to be joined', () => far.sockets.length > 0)
+  expect(near.sockets.length).toBeGreaterThan(0)
+  expect(relay.child.exitCode).toBeNull()
+  expect(await relay.end('SIGTERM')).toBe(0)
+})
+
 test('SIGHUP: a new file is applied while streams live on; one with mistakes is told of and changes nothing', async () => {
   const folder = temporaryFolder()
   const far = await FarEnd.listen({ onSocket: echo })

@@ -29,6 +29,7 @@ const hvsock: SuiteTransport = {
   peers: { dialled: /^hvsock:\/.*v\.sock:\d+$/, accepted: /^hvsock:\/.*v\.sock:\d+$/ },
   nobody: { code: 'VSPC_TRANSPORT_DIAL', message: /the guest does not listen on port \d+, or is not there/ },
   inUse: /hvsock:.*: a program listens on this socket already/,
+  readsAhead: true,
   crowd: 150,
 }
 

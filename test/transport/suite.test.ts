@@ -2,8 +2,9 @@
 import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { afterAll, describe, test } from 'vitest'
-import { dial, listen, parseEndpoint } from '../../src/transport/index.ts'
+import { afterAll, beforeAll, describe, test } from 'vitest'
+import { dial, listen, parseEndpoint, parseTrustedSources } from '../../src/transport/index.ts'
+import { type CertificateFiles, TestCertificates } from '../support/certificates.ts'
 import { SCENARIOS, type SuiteTransport } from './suite.ts'
 import { LISTEN } from './support.ts'
 
@@ -18,6 +19,7 @@ const tcp: SuiteTransport = {
   peers: { dialled: /^127\.0\.0\.1:\d+$/, accepted: /^127\.0\.0\.1:\d+$/ },
   nobody: { code: 'VSPC_TRANSPORT_DIAL', message: /refused; nothing listens there/ },
   inUse: /the address is in use/,
+  readsAhead: true,
   crowd: 150,
 }
 
@@ -31,8 +33,48 @@ const unix: SuiteTransport = {
   inUse: /a program listens on this socket already/,
 }
 
-for (const transport of [tcp, unix]) {
+/** Both ends of a URI's parameters, over TCP. */
+function layered(name: string, parameters: string): SuiteTransport {
+  const trusted = parseTrustedSources(['127.0.0.0/8'])
+  return {
+    ...tcp,
+    name,
+    readsAhead: !parameters.includes('resume'),
+    listen: (handlers) =>
+      listen(parseEndpoint(`tcp://127.0.0.1:0?${parameters}`, 'listen', 'relay'), handlers, { ...LISTEN, trusted }),
+    listenAgain: ({ endpoint }, handlers) => listen(endpoint, handlers, { ...LISTEN, trusted }),
+    dial: ({ endpoint }, options) => dial(endpoint, options),
+  }
+}
+
+const withHeader = layered('tcp with a PROXY header', 'proxy=v2')
+const resumable = layered('tcp, resumable', 'resume=on')
+const both = layered('tcp with a PROXY header, resumable', 'proxy=v2&resume=on')
+
+for (const transport of [tcp, unix, withHeader, resumable, both]) {
   describe(transport.name, () => {
     for (const { name, run } of SCENARIOS) test(name, () => run(transport))
   })
 }
+
+describe('tls', () => {
+  let certificates: TestCertificates
+  let files: CertificateFiles
+  beforeAll(async () => {
+    certificates = await TestCertificates.create()
+    files = await certificates.selfSigned('suite')
+  })
+  afterAll(() => certificates.remove())
+  const own = () => `cert=${files.cert}&key=${files.key}&pin=sha256:${files.sha256}`
+  const tls: SuiteTransport = {
+    ...tcp,
+    name: 'tls',
+    listen: (handlers) => listen(parseEndpoint(`tls://127.0.0.1:0?${own()}`, 'listen', 'plain'), handlers, LISTEN),
+    dial: ({ endpoint }, options) =>
+      dial(
+        parseEndpoint(`tls://127.0.0.1:${'tcpPort' in endpoint ? endpoint.tcpPort : 0}?${own()}`, 'dial', 'plain'),
+        options,
+      ),
+  }
+  for (const { name, run } of SCENARIOS) test(name, () => run(tls))
+})

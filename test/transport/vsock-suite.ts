@@ -26,6 +26,7 @@ export const vsock: SuiteTransport = {
     message: /^cannot reach vsock:\/\/local:\d+: nothing listens there.*ECONNRESET/,
   },
   inUse: /a program listens on this port already/,
+  readsAhead: true,
   crowd: 200,
 }
 

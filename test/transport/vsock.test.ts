@@ -39,6 +39,7 @@ const suite: SuiteTransport = {
   peers: { dialled: /^vsock:1:\d+$/, accepted: /^vsock:1:\d+$/ },
   nobody: { code: 'VSPC_TRANSPORT_DIAL', message: /^cannot reach vsock:\/\/local:\d+: nothing listens there/ },
   inUse: /a program listens on this port already/,
+  readsAhead: true,
   crowd: 150,
 }
 
