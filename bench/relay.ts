@@ -4,7 +4,7 @@ import { mkdirSync, statSync, writeFileSync } from 'node:fs'
 import { dirname, join } from 'node:path'
 import { parseArgs } from 'node:util'
 import { benchPath } from './options.ts'
-import { cpuMs, machine, quiescence, rssKib } from './os.ts'
+import { cpuMs, hardFileLimit, machine, quiescence, rssKib } from './os.ts'
 import type { relayLoad } from './relay/load.ts'
 import { type Relay, RelayProcess, scratch, type Target } from './relay/relay-process.ts'
 import { median } from './statistics.ts'
@@ -23,8 +23,13 @@ interface Sizes {
   readonly connects: number
 }
 
-const FULL: Sizes = { bytes: 4e9, roundTrips: 20_000, idle: 10_000, connects: 10_000 }
+// 10,000 idle streams where descriptors allow: relay and load need two for each.
+const FULL: Sizes = { bytes: 2e9, roundTrips: 20_000, idle: idleStreams(), connects: 10_000 }
 const QUICK: Sizes = { bytes: 5e8, roundTrips: 3_000, idle: 2_000, connects: 2_000 }
+
+function idleStreams(): number {
+  return Math.min(10_000, Math.floor((hardFileLimit() - 500) / 2))
+}
 
 const { values } = parseArgs({
   options: {

@@ -33,7 +33,7 @@ const ARROWS = {
     'guestinfo',
     'sim',
   ],
-  cli: ['base', 'transport', 'config', 'capture', 'relay', 'sim', 'app'],
+  cli: ['base', 'transport', 'config', 'capture', 'relay', 'guestinfo', 'sim', 'app'],
   // src/index.ts itself.
   '.': ['base', 'telnet', 'vmotion', 'transport', 'capture', 'relay', 'vspc', 'vsphere', 'guestinfo', 'sim', 'app'],
 } as const satisfies Record<string, readonly string[]>
@@ -72,6 +72,14 @@ const PURE = [
   'vspc/identity.ts',
   'vspc/access.ts',
   'capture/format.ts',
+  'guestinfo/limits.ts',
+  'guestinfo/keys.ts',
+  'guestinfo/values.ts',
+  'guestinfo/ip.ts',
+  'guestinfo/records.ts',
+  'guestinfo/vic.ts',
+  'guestinfo/diff.ts',
+  'guestinfo/tool-answer.ts',
 ]
 const NOT_PURE = ['base/clock.ts', 'base/index.ts']
 const IMPURE_NAMES =

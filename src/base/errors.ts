@@ -75,6 +75,15 @@ export const CODES = {
   VSPC_VSPHERE_FAULT: { fault: 'remote', retryable: false },
   VSPC_VSPHERE_TASK_TIMEOUT: { fault: 'remote', retryable: true },
   VSPC_VSPHERE_TEXT: { fault: 'local', retryable: false },
+  VSPC_GUESTINFO_KEY: { fault: 'local', retryable: false },
+  VSPC_GUESTINFO_READ_ONLY: { fault: 'local', retryable: false },
+  VSPC_GUESTINFO_TOO_LONG: { fault: 'local', retryable: false },
+  VSPC_GUESTINFO_NO_VALUE: { fault: 'local', retryable: true },
+  VSPC_GUESTINFO_DENIED: { fault: 'local', retryable: false },
+  VSPC_GUESTINFO_NO_TOOL: { fault: 'local', retryable: false },
+  VSPC_GUESTINFO_NOT_IN_VM: { fault: 'local', retryable: false },
+  VSPC_GUESTINFO_TIMEOUT: { fault: 'system', retryable: true },
+  VSPC_GUESTINFO_FAILED: { fault: 'system', retryable: true },
 } as const satisfies Record<string, { fault: 'local' | 'remote' | 'system'; retryable: boolean }>
 
 export type ErrorCode = keyof typeof CODES

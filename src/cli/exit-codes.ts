@@ -46,6 +46,15 @@ export const EXIT_BY_CODE: { readonly [code in ErrorCode]?: ExitCode } = {
   VSPC_RELAY_CONTROL: EXIT.unreachable,
   VSPC_PORT_REMOVED: EXIT.gone,
   VSPC_WAIT_TIMEOUT: EXIT.timedOut,
+  VSPC_GUESTINFO_KEY: EXIT.usage,
+  VSPC_GUESTINFO_TOO_LONG: EXIT.usage,
+  // No such thing of that name, here a key.
+  VSPC_GUESTINFO_NO_VALUE: EXIT.noSuchPort,
+  VSPC_GUESTINFO_READ_ONLY: EXIT.notAllowed,
+  VSPC_GUESTINFO_DENIED: EXIT.notAllowed,
+  VSPC_GUESTINFO_NO_TOOL: EXIT.unreachable,
+  VSPC_GUESTINFO_NOT_IN_VM: EXIT.unreachable,
+  VSPC_GUESTINFO_TIMEOUT: EXIT.timedOut,
 }
 
 /** Ends the process with `exitCode`; `message`, when there is one, goes to stderr. For ends that are no failures. */

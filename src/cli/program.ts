@@ -60,6 +60,12 @@ export const COMMANDS: readonly CommandEntry[] = [
     load: async () => (await import('./replay.ts')).registerReplay,
   },
   {
+    name: 'guestinfo',
+    summary: 'inside a VM: read and publish what VM and appliance tell each other',
+    valueByEquals: ['--wait'],
+    load: async () => (await import('./guestinfo.ts')).registerGuestinfo,
+  },
+  {
     name: 'config',
     summary: 'check or describe the configuration file',
     load: async () => (await import('./config.ts')).registerConfig,

@@ -1,0 +1,44 @@
+/** The channel between a VM and its appliance that needs no connection: keys and values that the host keeps. */
+export {
+  applyChanges,
+  diffSnapshots,
+  type GuestChange,
+  type GuestNews,
+  type GuestReport,
+  type GuestSnapshot,
+  guestNews,
+  recordId,
+  reportOf,
+  takeSnapshot,
+} from './diff.ts'
+export { type GuestCall, GuestSide, type GuestSideOptions, type SetOutcome, type WatchCall } from './guest-side.ts'
+export {
+  checkGuestKey,
+  checkKey,
+  checkWritableKey,
+  formatVicKey,
+  GUEST_PREFIX,
+  isHiddenFromGuest,
+  isReadOnlyToGuest,
+  isSecret,
+  parseVicKey,
+  type VicKey,
+  type VicStep,
+} from './keys.ts'
+export { GUESTINFO_LIMITS, type GuestinfoLimits } from './limits.ts'
+export {
+  type AddressRecord,
+  type ErrorRecord,
+  emptyRecord,
+  formatRecord,
+  type GuestRecord,
+  isRecordName,
+  type ProcessRecord,
+  parseRecord,
+  parseRecordKey,
+  recordKey,
+} from './records.ts'
+export { findTools, type RpcToolOptions, type RunTool, type Tool } from './rpctool.ts'
+export type { ToolOutcome } from './tool-answer.ts'
+export { decodeValue, encodeValue, NIL } from './values.ts'
+export { emptyVicRecord, formatVicRecord, parseVicRecords } from './vic.ts'
