@@ -33,7 +33,7 @@ const ARROWS = {
     'guestinfo',
     'sim',
   ],
-  cli: ['base', 'transport', 'config', 'capture', 'relay', 'guestinfo', 'sim', 'app'],
+  cli: ['base', 'vmotion', 'transport', 'config', 'capture', 'relay', 'vsphere', 'guestinfo', 'sim', 'app'],
   // src/index.ts itself.
   '.': ['base', 'telnet', 'vmotion', 'transport', 'capture', 'relay', 'vspc', 'vsphere', 'guestinfo', 'sim', 'app'],
 } as const satisfies Record<string, readonly string[]>

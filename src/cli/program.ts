@@ -60,6 +60,11 @@ export const COMMANDS: readonly CommandEntry[] = [
     load: async () => (await import('./replay.ts')).registerReplay,
   },
   {
+    name: 'track',
+    summary: "follow the appliance: point the VMs' serial ports at the relay where it is",
+    load: async () => (await import('./track.ts')).registerTrack,
+  },
+  {
     name: 'guestinfo',
     summary: 'inside a VM: read and publish what VM and appliance tell each other',
     valueByEquals: ['--wait'],

@@ -9,9 +9,14 @@ const MAX_ANSWER_BYTES = 64 << 20
 
 export class ControlClient {
   readonly #endpoint: Endpoint
+  readonly #option: string
 
-  /** @param uri as the relay's `control`. @throws VspcError VSPC_USAGE where there is none, VSPC_ENDPOINT_*. */
-  constructor(uri: string | undefined) {
+  /**
+   * @param uri as the relay's `control`. @param option what messages tell to check.
+   * @throws VspcError VSPC_USAGE where there is none, VSPC_ENDPOINT_*.
+   */
+  constructor(uri: string | undefined, option = '--control') {
+    this.#option = option
     if (uri === undefined) {
       throw new VspcError(
         'VSPC_USAGE',
@@ -25,12 +30,13 @@ export class ControlClient {
     return this.#send('GET', path, null)
   }
 
-  put(path: string, body: object): Promise<unknown> {
-    return this.#send('PUT', path, JSON.stringify(body))
+  /** @param signal aborting it ends the request; what the relay does meanwhile stays done. */
+  put(path: string, body: object, signal?: AbortSignal): Promise<unknown> {
+    return this.#send('PUT', path, JSON.stringify(body), signal)
   }
 
-  async #send(method: string, path: string, body: string | null): Promise<unknown> {
-    const response = await this.#request(method, path, body)
+  async #send(method: string, path: string, body: string | null, signal?: AbortSignal): Promise<unknown> {
+    const response = await this.#request(method, path, body, signal)
     const text = await this.#readText(response)
     const status = response.statusCode ?? 0
     let value: unknown
@@ -46,12 +52,18 @@ export class ControlClient {
     throw new VspcError(known, cleanMessage(detail))
   }
 
-  async #request(method: string, path: string, body: string | null): Promise<IncomingMessage> {
+  async #request(
+    method: string,
+    path: string,
+    body: string | null,
+    signal: AbortSignal | undefined,
+  ): Promise<IncomingMessage> {
     let socket: Awaited<ReturnType<typeof dial>>['socket']
     try {
-      socket = (await dial(this.#endpoint, { timeoutMs: TIMING.answerMs })).socket
+      socket = (await dial(this.#endpoint, { timeoutMs: TIMING.answerMs, ...(signal ? { signal } : {}) })).socket
     } catch (cause) {
-      const message = `${errorMessage(cause)}; check --control, and whether the relay runs`
+      signal?.throwIfAborted()
+      const message = `${errorMessage(cause)}; check ${this.#option}, and whether the relay runs`
       throw new VspcError('VSPC_RELAY_CONTROL', message, { cause })
     }
     return new Promise((resolve, reject) => {
@@ -61,6 +73,7 @@ export class ControlClient {
           path,
           // What a Duplex lacks of a socket is not used here.
           createConnection: () => socket as never,
+          ...(signal ? { signal } : {}),
           headers: {
             host: 'relay',
             connection: 'close',
@@ -92,7 +105,7 @@ export class ControlClient {
   }
 
   #notOurs(fault: string, cause?: unknown): VspcError {
-    const text = `${formatEndpoint(this.#endpoint)} does not answer like a relay (${fault}): check --control`
+    const text = `${formatEndpoint(this.#endpoint)} does not answer like a relay (${fault}): check ${this.#option}`
     return new VspcError('VSPC_RELAY_CONTROL', text, { cause })
   }
 }

@@ -24,8 +24,10 @@ interface ServeFlags {
 }
 
 const HELP = `
-URI is tcp://HOST:PORT, tls://HOST:PORT?cert=FILE&key=FILE or unix:///PATH; port 0 is any free one, printed.
-Parameters on it: protocol=vmware|telnet|raw, name=VM, label=L, and cert=, key= for TLS beside plain.
+URI is tcp://HOST:PORT, tls://HOST:PORT?cert=FILE&key=FILE, unix:///PATH, vsock://CID:PORT (any, host, local),
+hvsock:///PATH:PORT or fifo:///PATH; port 0 is any free one, printed. Parameters on it: protocol=vmware|telnet|raw,
+name=VM, label=L; cert=, key= for TLS beside plain; proxy=v2 behind relays that say where streams come from (see
+--trusted-proxy); resume=on for streams that survive their connections; mode=660 on sockets and pipes.
 
 Once ready, "listening on URI" and "http on URL" are printed, one a line; with --json one line of JSON.
 Everything else goes to stderr: plain lines on a terminal, JSON otherwise.

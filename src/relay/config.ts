@@ -1,5 +1,6 @@
 /** A relay's configuration from flags, environment and file, in this order of precedence, checked as a whole. */
 import { resolve } from 'node:path'
+import { cleanText } from '../base/index.ts'
 import { ConfigError, type ConfigProblem, readConfigFile, type SettingsSource } from '../config/index.ts'
 import { DEFAULT_TRUSTED_PROXIES, type Endpoint, formatEndpoint } from '../transport/index.ts'
 import { type RelayLayer, type RoutePlace, readRelayLayer } from './config-layer.ts'
@@ -8,6 +9,10 @@ import { relayLimitsWith } from './limits.ts'
 import { unknownHop } from './next-hops.ts'
 import { isAnyPort, placeOf } from './places.ts'
 import type { RelayPlan, RoutePlan } from './plan.ts'
+
+const LABEL = /^[A-Za-z0-9._-]{1,64}$/
+/** Of the field of a PROXY header. */
+const MAX_NAME_BYTES = 128
 
 export interface RelayInputs {
   /** The configuration file, if there is one. */
@@ -32,6 +37,7 @@ export function loadRelayConfig(inputs: RelayInputs): RelayPlan {
   const fileSource = file === null ? null : readConfigFile(file, directory)
   const problems: ConfigProblem[] = []
   const flags = readRelayLayer(flagSource(inputs.flags, directory), problems)
+  checkIdentity(inputs, problems)
   const fromEnv = readRelayLayer(environmentSource(inputs.env, directory), problems)
   const fromFile = fileSource === null ? null : readRelayLayer(fileSource, problems)
   // What is missing because it was wrong would only cause further complaints.
@@ -63,6 +69,19 @@ function byPlace(a: ConfigProblem, b: ConfigProblem): number {
 
 function firstOf<Name extends keyof RelayLayer>(layers: readonly RelayLayer[], name: Name) {
   return layers.find((layer) => layer[name] !== undefined)?.[name]
+}
+
+/** The same as `name=` and `label=` are: the other end would turn away every stream that says otherwise. */
+function checkIdentity({ vmName, label }: RelayInputs, problems: ConfigProblem[]): void {
+  const wrong = (where: string, message: string): void => {
+    problems.push({ code: 'VSPC_CONFIG_INVALID', where, line: null, column: null, message })
+  }
+  if (label !== undefined && !LABEL.test(label)) {
+    wrong('--label', `label "${cleanText(label, 80)}" is not usable; accepted are 1 to 64 of A-Z a-z 0-9 . _ -`)
+  }
+  if (vmName !== undefined && (vmName === '' || new TextEncoder().encode(vmName).length > MAX_NAME_BYTES)) {
+    wrong('--name', `name "${cleanText(vmName, 80)}" is not usable; accepted are 1 to ${MAX_NAME_BYTES} bytes of UTF-8`)
+  }
 }
 
 /** What the flags say counts more than what stands in the URIs. */

@@ -1,7 +1,7 @@
 /** What all parts of one relay share. */
 import type { Duplex } from 'node:stream'
 import { type Clock, type Logger, systemClock } from '../base/index.ts'
-import { dial, listen, probeLink } from '../transport/index.ts'
+import { dial, type LinkTable, listen, probeLink } from '../transport/index.ts'
 import type { RelayLimits } from './limits.ts'
 import type { NextHops } from './next-hops.ts'
 import type { ProblemLog } from './problem-log.ts'
@@ -34,6 +34,10 @@ export interface RelayCore {
   readonly problems: ProblemLog
   readonly hops: NextHops
   readonly room: Room
+  /** Resumable streams of all listeners: they may come back by another one, or by one opened anew. */
+  readonly links: LinkTable
+  /** Resumable streams that were dialled. */
+  readonly dialledLinks: LinkTable
 }
 
 export const DEFAULT_DEPS = {

@@ -155,7 +155,7 @@ export class DialQueue {
   }
 
   async #connect(held: Held, signal: AbortSignal): Promise<ByteStream> {
-    const { limits, clock, transport } = this.#core
+    const { limits, clock, transport, dialledLinks: links } = this.#core
     const nextHop = this.#target.nextHop()
     const endpoint = this.#target.now()
     const announce = announcementFor(held.stream, this.#route, endpoint)
@@ -165,6 +165,7 @@ export class DialQueue {
       keepAliveMs: limits.keepAliveMs,
       clock,
       limits,
+      links,
       ...(announce === undefined ? {} : { announce }),
       ...(nextHop === undefined ? {} : { nextHop }),
     })

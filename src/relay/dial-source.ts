@@ -73,7 +73,7 @@ export class DialSource {
   }
 
   async #connect(signal: AbortSignal): Promise<ByteStream> {
-    const { limits, clock, transport } = this.#core
+    const { limits, clock, transport, dialledLinks: links } = this.#core
     const nextHop = this.#target.nextHop()
     return transport.dial(this.#target.now(), {
       signal,
@@ -81,6 +81,7 @@ export class DialSource {
       keepAliveMs: limits.keepAliveMs,
       clock,
       limits,
+      links,
       ...(nextHop === undefined ? {} : { nextHop }),
     })
   }

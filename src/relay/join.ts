@@ -24,6 +24,8 @@ export interface JoinGround {
   closed(join: Join): void
 }
 
+const NOTHING = new Uint8Array(0)
+
 const JOIN = Symbol('vspc.join')
 type JoinedSocket = Duplex & { [JOIN]?: Join }
 
@@ -99,6 +101,17 @@ export class Join {
     if (this.#done) return
     this.#done = true
     this.#ground.closed(this)
+  }
+
+  /**
+   * Notices that a stream is gone which is not read because the other one takes nothing: the system tells whoever
+   * writes, were it nothing at all.
+   */
+  look(): void {
+    if (this.#closing) return
+    for (const socket of [this.first, this.second]) {
+      if (socket.isPaused() && socket.writable && socket.writableLength === 0) socket.write(NOTHING)
+    }
   }
 
   /** Ends both streams once they have taken what is on its way to them; those that take nothing are destroyed. */

@@ -1,6 +1,12 @@
 /** The relay as a whole: listeners, routes, next hops and the control endpoint; start, reload, stop. */
 import { errorMessage, VspcError } from '../base/index.ts'
-import { type Endpoint, formatEndpoint, parseTrustedSources, type TrustedSources } from '../transport/index.ts'
+import {
+  type Endpoint,
+  formatEndpoint,
+  LinkTable,
+  parseTrustedSources,
+  type TrustedSources,
+} from '../transport/index.ts'
 import { ControlServer } from './control.ts'
 import { DEFAULT_DEPS, type RelayCore, type RelayDeps } from './core.ts'
 import { Gate, type GateWish, openGates } from './gates.ts'
@@ -51,6 +57,8 @@ export class Relay {
       problems: new ProblemLog(log, clock),
       hops: new NextHops(),
       room: new Room(limits),
+      links: new LinkTable(),
+      dialledLinks: new LinkTable(),
     }
     this.#control = new ControlServer(this, this.#core)
   }
@@ -169,7 +177,7 @@ export class Relay {
 
   /** Everything `plan` listens on, as far as it is not open already. @throws when one of it cannot be. */
   async #openAll(plan: RelayPlan, open: ReadonlyMap<string, Gate>): Promise<ReadonlyMap<string, Gate>> {
-    const { limits, clock, problems, transport } = this.#core
+    const { limits, clock, problems, transport, links } = this.#core
     const wishes: GateWish[] = plan.routes.flatMap((route) =>
       route.sides.flatMap((side, index) =>
         side.role === 'listen' ? [{ key: gateKey(route, index), name: route.name, endpoint: side.endpoint }] : [],
@@ -184,6 +192,7 @@ export class Relay {
       options: {
         limits,
         clock,
+        links,
         trusted: { trusts: (peer, authenticated) => this.#trusted.trusts(peer, authenticated) },
       },
     })
@@ -239,7 +248,8 @@ export class Relay {
     const routes = [...this.#routes, ...this.#retired]
     for (const route of routes) route.retire()
     const drained = Promise.all(routes.map((route) => route.drain()))
-    const { clock, limits, log } = this.#core
+    const { clock, limits, log, links, dialledLinks } = this.#core
+    const until = clock.now() + limits.drainMs
     const timer = clock.after(limits.drainMs, () => {
       const streams = routes.reduce((sum, route) => sum + route.live, 0)
       log.warn({ streams, drainMs: limits.drainMs }, 'streams that took nothing were cut')
@@ -247,6 +257,8 @@ export class Relay {
     })
     await drained
     timer.cancel()
+    // What was written to resumable streams may still be on its way.
+    await Promise.all([links, dialledLinks].map((table) => table.emptied(clock, until - clock.now())))
     await this.#controlGate?.close()
     this.#control.close()
   }

@@ -1,4 +1,5 @@
 /** One route: two sides, the streams between them, and what is held for want of the other side. */
+import type { Timer } from '../base/index.ts'
 import type { ByteStream } from '../transport/index.ts'
 import type { RelayCore } from './core.ts'
 import { DialQueue, type DialQueueOwner } from './dial-queue.ts'
@@ -42,6 +43,8 @@ export class Route implements DialQueueOwner {
   readonly #rendezvous: Rendezvous | null
   readonly #source: DialSource | null
   #retired = false
+  /** Runs while there are joins. */
+  #patrol: Timer | null = null
   /** Called each time the last live stream is gone. */
   onEmpty: () => void = () => {}
   #emptied: (() => void)[] = []
@@ -113,6 +116,7 @@ export class Route implements DialQueueOwner {
     from.socket.off('error', ignoreError)
     to.socket.off('error', ignoreError)
     this.#joins.add(join)
+    if (this.#patrol === null) this.#lookAfter()
     this.#core.log.debug({ route: this.plan.name, from: from.peer.display, to: to.peer.display }, 'joined')
   }
 
@@ -120,10 +124,20 @@ export class Route implements DialQueueOwner {
     this.#core.room.leave()
   }
 
+  /** One timer for all: a stream that was reset while nobody read it must not keep its place for ever. */
+  #lookAfter(): void {
+    this.#patrol = this.#core.clock.after(this.#core.limits.keepAliveMs, () => {
+      for (const join of this.#joins) join.look()
+      this.#lookAfter()
+    })
+  }
+
   #left(join: Join): void {
     this.#joins.delete(join)
     this.#core.room.leave()
     if (this.#joins.size > 0) return
+    this.#patrol?.cancel()
+    this.#patrol = null
     this.onEmpty()
     for (const resolve of this.#emptied.splice(0)) resolve()
   }

@@ -71,6 +71,8 @@ export interface DialOptions {
    * else is said here counts for these dials too, but for the signal: it ends only the first one.
    */
   readonly nextHop?: () => Endpoint
+  /** Holds a resumable stream while it lives, in the background too; not the table of a listener. */
+  readonly links?: LinkTable
 }
 
 /** What a relay knows of the stream it passes on. */

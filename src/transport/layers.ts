@@ -45,7 +45,7 @@ export function peel(endpoint: Endpoint, handlers: ListenHandlers, options: List
 /** Dials with `dialBare`, and puts the layers on. */
 export function dialLayered(endpoint: Endpoint, options: DialOptions, dialBare: DialBare): Promise<ByteStream> {
   if (layersOf(endpoint).resume === 'off') return dialLeg(endpoint, options, dialBare)
-  const { signal, nextHop, limits = limitsWith(), clock = systemClock } = options
+  const { signal, nextHop, links, limits = limitsWith(), clock = systemClock } = options
   return dialLink({
     async dialLeg(legSignal) {
       const hop = nextHop?.() ?? endpoint
@@ -62,6 +62,7 @@ export function dialLayered(endpoint: Endpoint, options: DialOptions, dialBare: 
     limits,
     clock,
     ...(signal === undefined ? {} : { signal }),
+    ...(links === undefined ? {} : { links }),
   })
 }
 

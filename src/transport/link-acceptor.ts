@@ -6,11 +6,15 @@ import { type ByteStream, ignoreError } from './byte-stream.ts'
 import type { ListenHandlers, ListenOptions } from './contracts.ts'
 import { closeLeg, type LinkKeeper, LinkStream } from './link-stream.ts'
 
-/** The streams that may be resumed: one table for all listeners of a process, since a stream may come back by another. */
+/**
+ * Streams that may be resumed: one table for all listeners of an owner, since a stream may come back by another; and one
+ * for those that it dials, if it is to wait for them.
+ */
 export class LinkTable {
   /** By stream id, those in the background too. Ids are capabilities: they are looked up, never shown. */
   readonly #links = new Map<string, LinkStream>()
   readonly #ids = new Map<LinkStream, string>()
+  #emptied: (() => void)[] = []
 
   /** Streams that are there, or kept for their peers to come back. */
   get size(): number {
@@ -30,6 +34,20 @@ export class LinkTable {
     const id = this.#ids.get(link)
     this.#ids.delete(link)
     if (id !== undefined) this.#links.delete(id)
+    if (this.#links.size === 0) for (const resolve of this.#emptied.splice(0)) resolve()
+  }
+
+  /**
+   * Resolves when no stream is left, neither with its owner nor in the background. What is left after `withinMs` is
+   * given up: for who is about to exit, and must not do so before what was written has arrived, or much later.
+   */
+  async emptied(clock: Clock, withinMs: number): Promise<void> {
+    if (this.#links.size === 0) return
+    const timer = clock.after(Math.max(0, withinMs), () => {
+      for (const link of [...this.#links.values()]) link.giveUp()
+    })
+    await new Promise<void>((resolve) => this.#emptied.push(resolve))
+    timer.cancel()
   }
 }
 
@@ -180,8 +198,8 @@ class Greeting {
     let taken: number
     try {
       taken = this.#preamble.push(chunk)
-    } catch (error) {
-      this.#fail(errorMessage(error))
+    } catch {
+      this.#fail('it begins otherwise; does the peer say "resume=on", too?')
       return
     }
     if (!this.#preamble.complete) return

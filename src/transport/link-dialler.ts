@@ -5,6 +5,7 @@ import { Backoff, type Clock, type Limits, type Timer, VspcError } from '../base
 import { ID_BYTES } from '../link/index.ts'
 import type { ByteStream } from './byte-stream.ts'
 import type { ResumeLimit } from './contracts.ts'
+import type { LinkTable } from './link-acceptor.ts'
 import { type LinkKeeper, LinkStream } from './link-stream.ts'
 
 export interface DialLinkOptions {
@@ -14,6 +15,8 @@ export interface DialLinkOptions {
   readonly clock: Clock
   /** Ends the first dial only: once the stream is there, it is ended by destroying its socket. */
   readonly signal?: AbortSignal
+  /** Where the stream is to be found while it lives. Not that of listeners: one may be dialled by its own process. */
+  readonly links?: LinkTable
 }
 
 /**
@@ -58,7 +61,9 @@ class LinkDialler implements LinkKeeper {
     this.#options = options
     const { limits, clock } = options
     this.#backoff = new Backoff(limits, Math.random)
-    this.#link = new LinkStream({ role: 'dialler', id: randomBytes(ID_BYTES), limits, clock, keeper: this })
+    const id = randomBytes(ID_BYTES)
+    this.#link = new LinkStream({ role: 'dialler', id, limits, clock, keeper: this })
+    options.links?.set(id.toString('latin1'), this.#link)
   }
 
   begin(first: ByteStream): Promise<LinkStream> {
@@ -109,7 +114,8 @@ class LinkDialler implements LinkKeeper {
     if (this.#attempt === null) this.#redial()
   }
 
-  over(_link: LinkStream, error: Error | null): void {
+  over(link: LinkStream, error: Error | null): void {
+    this.#options.links?.delete(link)
     this.#pause?.cancel()
     this.#pause = null
     this.#attempt?.abort()

@@ -140,6 +140,13 @@ export class LinkStream extends Duplex implements LinkOwner<LegSocket>, Ticked {
     if (!this.up) this.loseLeg()
   }
 
+  /** It is over now, whatever is missing: nobody has time for it any more. */
+  giveUp(): void {
+    const { leg } = this.#link
+    this.#link.expire()
+    leg?.destroy()
+  }
+
   /** Drops the leg; the stream goes on without. */
   loseLeg(): void {
     const { leg } = this.#link
@@ -284,17 +291,15 @@ export class LinkStream extends Duplex implements LinkOwner<LegSocket>, Ticked {
   // Duplex
 
   override _read(): void {
-    if (this.#queue === null) {
-      this.#hungry = !this.#ending
-      return
-    }
-    for (;;) {
-      const piece = this.#queue?.shift() ?? null
-      if (piece === null) break
+    let passed = false
+    for (let piece = this.#queue?.shift() ?? null; piece !== null; piece = this.#queue?.shift() ?? null) {
+      passed = true
       if (!this.#pass(piece)) return
     }
     this.#queue = null
-    if (this.#ending && !this.destroyed) this.push(null)
+    // Not asked again before it gets something: the queue may have been empty, its last piece having filled the buffer.
+    if (!this.#ending) this.#hungry = !passed
+    else if (!this.destroyed) this.push(null)
   }
 
   /** Gives bytes to the owner; false: enough for now. */

@@ -17,6 +17,7 @@ export class ForwardListener {
   readonly #admits: () => boolean
   readonly #backoff: Backoff
   #listening: Listening | null = null
+  #opening: Promise<void> = Promise.resolve()
   #timer: Timer | null = null
   #splice: Splice | null = null
   #stopped = false
@@ -33,7 +34,12 @@ export class ForwardListener {
   }
 
   /** Begins to listen, and keeps trying. Resolves after the first attempt; never rejects. */
-  async open(): Promise<void> {
+  open(): Promise<void> {
+    this.#opening = this.#open()
+    return this.#opening
+  }
+
+  async #open(): Promise<void> {
     this.#timer = null
     if (this.#stopped) return
     const { core } = this.#port
@@ -71,6 +77,8 @@ export class ForwardListener {
     this.#stopped = true
     this.#timer?.cancel()
     this.hangUp(reason)
+    // It may have the address already, and gives it back.
+    await this.#opening
     const listening = this.#listening
     this.#listening = null
     try {
@@ -90,6 +98,16 @@ export class ForwardListener {
   }
 
   #accept(stream: ByteStream): void {
+    const there = this.#splice
+    if (there === null || there.inputOver) {
+      this.#admit(stream)
+      return
+    }
+    stream.socket.on('error', () => {})
+    there.look(() => this.#admit(stream))
+  }
+
+  #admit(stream: ByteStream): void {
     if (this.#splice?.inputOver) {
       this.hangUp('another program takes its place')
     } else if (this.#splice !== null) {

@@ -200,8 +200,11 @@ export class Server implements Core {
     // Who waits stunned for an answer gets one before the FIN.
     for (const port of this.table) port.handover.drainTimeout()
     for (const session of this.#sessions) session.end()
+    const until = this.clock.now() + this.limits.drainMs
     await this.#untilClosed()
     await flushed
+    // What was written to resumable streams may still be on its way.
+    await this.links.emptied(this.clock, until - this.clock.now())
     for (const port of this.table) port.disarm()
   }
 

@@ -71,6 +71,18 @@ export class Splice implements ConsoleClient {
     return this.#inputOver
   }
 
+  /**
+   * Finds out whether the peer is still there, which nobody notices while its input is paused; calls `looked` then, later.
+   * What the system knows is enough: a closed Unix socket, a reset TCP connection.
+   */
+  look(looked: () => void): void {
+    const { socket } = this.#stream
+    // What waits to be written is about to tell by itself.
+    if (!this.#over && socket.writable && socket.writableLength === 0) socket.write(NOTHING)
+    // Errors of a write come in the ticks after it.
+    setImmediate(looked)
+  }
+
   /** Resolves when the stream is closed; {@link close} bounds the time that takes. */
   closed(): Promise<void> {
     const { socket } = this.#stream

@@ -29,6 +29,7 @@ export {
   type VmIdentity,
   vmIdentity,
 } from './inventory.ts'
+export { VsphereInventory, type VsphereInventoryOptions } from './inventory-adapter.ts'
 export { VSPHERE_LIMITS, type VsphereLimits } from './limits.ts'
 export { createView, forget, list, type ReadOptions, retrieve, retrieveOne } from './properties.ts'
 export { readExtraConfig, reconfigureVm, type VmChange } from './reconfigure.ts'

@@ -137,7 +137,8 @@ export interface HostInfo {
   readonly managementIps: readonly string[]
 }
 
-const HOST_PROPERTIES = ['name', 'config.virtualNicManagerInfo.netConfig', 'config.network.vnic']
+/** What {@link hostInfo} reads. */
+export const HOST_PROPERTIES = ['name', 'config.virtualNicManagerInfo.netConfig', 'config.network.vnic']
 
 /** The host that a VM runs on, or is registered on while it is off; null when there is none, or no such VM. */
 export async function hostOfVm(
@@ -159,7 +160,7 @@ export async function readHosts(
   return found.map(hostInfo)
 }
 
-/** Of a host that was read with the properties above. */
+/** Of a host that was read with {@link HOST_PROPERTIES}. */
 export function hostInfo({ ref, properties }: ObjectContent): HostInfo {
   const netConfigs = properties.get('config.virtualNicManagerInfo.netConfig')?.children ?? []
   const management = netConfigs.find((one) => textOf(one, 'nicType') === 'management')

@@ -195,3 +195,11 @@ test('on the command line the flag is named', () => {
     /^VSPC_LOG_LEVEL: /,
   )
 })
+
+test('--label and --name that no PROXY header can carry are told at the start', () => {
+  const flags = { routes: [{ listen: 'tcp://127.0.0.1:0', dial: 'tcp://127.0.0.1:2?proxy=v2' }] }
+  const load = (more: { vmName?: string; label?: string }) => () => loadRelayConfig({ env: {}, flags, ...more })
+  expect(load({ label: 'a b' })).toThrow(/--label: label "a b" is not usable; accepted are 1 to 64/)
+  expect(load({ vmName: 'x'.repeat(129) })).toThrow(/--name: name "x+.* is not usable; accepted are 1 to 128 bytes/)
+  expect(load({ label: 'com1', vmName: 'vm-{peer}' })).not.toThrow()
+})

@@ -1,8 +1,11 @@
 import { once } from 'node:events'
 import { join } from 'node:path'
+import type { Duplex } from 'node:stream'
 import { expect, test } from 'vitest'
 import { VspcError } from '../../src/base/index.ts'
+import { RELAY_LIMITS } from '../../src/relay/index.ts'
 import { dial, listen, parseEndpoint } from '../../src/transport/index.ts'
+import { LinkStream } from '../../src/transport/link-stream.ts'
 import {
   closed,
   connectTo,
@@ -428,4 +431,56 @@ test('stop: who takes nothing is cut after drainMs; who is held is let go', asyn
   clock.advance(5_000)
   await stopped
   expect(log.of('warn')).toContain('streams that took nothing were cut')
+})
+
+test('a sender that was reset while its reader took nothing does not keep its place for ever', async () => {
+  const far = await FarEnd.listen()
+  const { relay, clock } = await startRelay({ routes: [{ listen: LISTEN, dial: far.uri }] })
+  const client = await connectTo(listenUri(relay))
+  const server = await far.socket(0)
+  server.pause()
+  client.write(Buffer.alloc(30_000_000))
+  let before = -1
+  await until('the sender to be stopped', () => {
+    const now = relay.routes()[0]?.bytesForward ?? 0
+    const stopped = now > 0 && now === before
+    before = now
+    return stopped
+  })
+  client.resetAndDestroy()
+  await until('the reset to be noticed', () => {
+    clock.advance(RELAY_LIMITS.keepAliveMs.default)
+    return relay.routes()[0]?.streams === 0
+  })
+})
+
+test('stop: a resumable stream whose other end never ends is given up after drainMs, not after resumeMs', async () => {
+  const silent = await FarEnd.listen()
+  const far = await startRelay({ routes: [{ listen: `${LISTEN}?resume=on`, dial: silent.uri }] })
+  const links: Duplex[] = []
+  const transport = {
+    listen,
+    dial: async (...options: Parameters<typeof dial>) => {
+      const stream = await dial(...options)
+      links.push(stream.socket)
+      return stream
+    },
+  }
+  const near = await startRelay({ routes: [{ listen: LISTEN, dial: listenUri(far.relay) }] }, { transport })
+  const client = await connectTo(listenUri(near.relay))
+  client.write('x')
+  await until('a byte to be through', () => far.relay.routes()[0]?.bytesForward === 1)
+  let over = false
+  const stopped = near.relay.stop().then(() => {
+    over = true
+  })
+  await once(client.resume(), 'end')
+  client.destroy()
+  await until('the end', () => {
+    near.clock.advance(250)
+    return over
+  })
+  await stopped
+  expect(links.map((link) => link instanceof LinkStream && link.over)).toEqual([true])
+  expect(near.clock.now()).toBeLessThan(2 * RELAY_LIMITS.drainMs.default)
 })

@@ -1,8 +1,10 @@
 import { once } from 'node:events'
 import { connect, createServer, type Server } from 'node:net'
-import type { Duplex } from 'node:stream'
+import { Duplex } from 'node:stream'
 import { afterEach, expect, test } from 'vitest'
 import { type Clock, type Limits, limitsWith, ManualClock, systemClock } from '../../src/base/index.ts'
+import { encodeAck, encodeDataHeader, encodeFin, encodeOver } from '../../src/link/codec.ts'
+import { LinkTable } from '../../src/transport/link-acceptor.ts'
 import { dialLink, probeLink } from '../../src/transport/link-dialler.ts'
 import { LinkStream } from '../../src/transport/link-stream.ts'
 import { closing, Ground, listening, readPattern, writePattern } from './link-support.ts'
@@ -345,6 +347,44 @@ test('pause() and resume() in the middle of a chunk keep order and lose nothing'
   await writing
 })
 
+test('a reader that took all that had waited, more than a buffer full, hears what comes later', () => {
+  const keeper = { joined() {}, legLost() {}, hurry() {}, over() {} }
+  const id = new Uint8Array(16)
+  const far = new LinkStream({ role: 'acceptor', id, limits: limitsWith(), clock: new ManualClock(), keeper })
+  const leg = new Duplex({ read() {}, write: (_chunk, _encoding, done) => done() })
+  const frame = (bytes: Uint8Array): Uint8Array => Buffer.concat([encodeDataHeader(bytes.length), bytes])
+  const waiting = Buffer.alloc(far.readableHighWaterMark, 'a')
+  expect(far.accepted(leg, { kind: 'new', id, leg: 1, received: 0, window: 1_000 }, frame(waiting))).toBeNull()
+  expect(far.read()).toEqual(waiting)
+  // Asks for more, and there is none.
+  expect(far.read()).toBeNull()
+  far.legData(leg, frame(Buffer.from('later')))
+  expect(far.read()).toEqual(Buffer.from('later'))
+  far.destroy()
+})
+
+test('the end is heard by a reader with a full buffer, though the stream is over by then', () => {
+  const keeper = { joined() {}, legLost() {}, hurry() {}, over() {} }
+  const id = new Uint8Array(16)
+  const far = new LinkStream({ role: 'acceptor', id, limits: limitsWith(), clock: new ManualClock(), keeper })
+  const leg = new Duplex({ read() {}, write: (_chunk, _encoding, done) => done() })
+  const waiting = Buffer.alloc(2 * far.readableHighWaterMark, 'a')
+  const rest = Buffer.concat([encodeDataHeader(waiting.length), waiting])
+  far.accepted(leg, { kind: 'new', id, leg: 1, received: 0, window: 1_000 }, rest)
+  far.end()
+  // Takes what waits into its buffer, which is full of it.
+  far.read(0)
+  far.legData(leg, Buffer.concat([encodeAck(1), encodeFin(), encodeOver('done')]))
+  expect(far.over).toBe(true)
+  let ended = false
+  far.on('end', () => {
+    ended = true
+  })
+  expect(far.read()).toEqual(waiting)
+  far.read()
+  return until(() => ended)
+})
+
 test('maxResumable: one more is refused, those that are there go on', async () => {
   const net = await ground({ maxResumable: 1 })
   const { near, far } = await net.pair()
@@ -433,4 +473,45 @@ test('probeLink leaves other streams alone', async () => {
   probeLink(socket)
   expect(socket).not.toBeInstanceOf(LinkStream)
   socket.destroy()
+})
+
+test('an owner that exits waits for what is in the background, and not longer than it said', async () => {
+  const clock = new ManualClock()
+  const net = await ground({}, clock)
+  const links = new LinkTable()
+  const { limits, dialLeg } = net
+  const dialled = async (): Promise<{ near: Duplex; far: Duplex }> => {
+    const [near, far] = await Promise.all([dialLink({ dialLeg, limits, clock, links }), net.accepted.nextStream()])
+    return { near: near.socket, far: far.socket }
+  }
+  const letGo = (near: Duplex): void => {
+    near.end('bye')
+    near.destroy()
+  }
+  const quick = await dialled()
+  letGo(quick.near)
+  expect(links.size).toBe(1)
+  const emptied = links.emptied(clock, 5_000)
+  expect(await readUntil(quick.far, 'bye')).toBe('bye')
+  quick.far.end()
+  await emptied
+  expect([links.size, clock.now()]).toEqual([0, 0])
+
+  const stuck = await dialled()
+  const closed = closing(stuck.far)
+  letGo(stuck.near)
+  let over = false
+  const waited = links.emptied(clock, 5_000).then(() => {
+    over = true
+  })
+  await pass(clock, 4_900)
+  expect(over).toBe(false)
+  clock.advance(100)
+  await waited
+  expect(links.size).toBe(0)
+  // The connection is gone with it, and nobody dials again: a process could end now.
+  await until(() => net.proxy.open === 0)
+  await pass(clock, limits.resumeMs + 1_000, 1_000)
+  expect(await closed).toBe('VSPC_LINK_LOST')
+  expect(net.proxy.connections).toBe(2)
 })

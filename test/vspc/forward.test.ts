@@ -353,6 +353,27 @@ describe('a program that connects', () => {
     expect(setup.events.filter(({ type }) => type === 'console-attached')).toHaveLength(2)
   })
 
+  test('one that died while the VM read nothing makes way for the next, before the VM reads', async () => {
+    const { path, vm, server } = await listened({ inputBytes: 65_536 })
+    const one = await program(path)
+    await eventually('in', () => portOf(server, ID).consoles.length === 1)
+    vm.socket.stalled = true
+    one.socket.write(Buffer.alloc(8 << 20, 'a'))
+    let before = -1
+    for (let still = 0; still < 20; ) {
+      await new Promise((resolve) => setTimeout(resolve, 1))
+      const taken = portOf(server, ID).bytesToVm
+      still = taken === before ? still + 1 : 0
+      before = taken
+    }
+    one.socket.destroy()
+    await eventually('gone', () => one.closed)
+    const two = await program(path)
+    await eventually('in', () => server.counters.splicesAccepted === 2)
+    vm.print('x')
+    await eventually('heard', () => two.text === 'x')
+  })
+
   test('one that has said its last word still hears the answer, and makes way for the next', async () => {
     const { path, vm, ...setup } = await listened()
     const one = await program(path)

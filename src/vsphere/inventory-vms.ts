@@ -1,0 +1,123 @@
+/** VMs with their serial ports, as the re-pointing wants them: all in one listing, or one read afresh. */
+import type { SerialPortInfo, VmName, VmPorts, WantedFacts } from '../vmotion/index.ts'
+import { asRef, type ManagedRef, parseFlag, refKey } from './element.ts'
+import { customFieldNames, readCustomValues, vmIdentity } from './inventory.ts'
+import { list, type ReadOptions, retrieveOne } from './properties.ts'
+import { readSerialPorts, type SerialPort } from './serial-ports.ts'
+import type { VsphereSession } from './session.ts'
+import type { ObjectContent } from './specs.ts'
+
+/** The device behind a port: an edit echoes it whole, so it is kept for as long as the port is known. */
+export type KnownDevices = WeakMap<SerialPortInfo, SerialPort>
+
+const VM_PROPERTIES = [
+  'name',
+  'config.instanceUuid',
+  'config.uuid',
+  'config.template',
+  'runtime.powerState',
+  'config.hardware.device',
+]
+/** What stands between a VM and the root, and has a name in paths. */
+const FOLDERS = ['Folder', 'Datacenter']
+const POOLS = [...FOLDERS, 'ComputeResource', 'ResourcePool']
+const MAX_DEPTH = 64
+
+export function vmRef({ id }: Pick<VmName, 'id'>): ManagedRef {
+  return { type: 'VirtualMachine', value: id }
+}
+
+/** Without templates. */
+export async function listVmPorts(
+  session: VsphereSession,
+  wanted: WantedFacts,
+  devices: KnownDevices,
+  options: ReadOptions,
+): Promise<VmPorts[]> {
+  const { folders, resourcePools, customValues } = wanted
+  const extra = [
+    ...(folders ? ['parent'] : []),
+    ...(resourcePools ? ['resourcePool'] : []),
+    ...(customValues ? ['customValue'] : []),
+  ]
+  const [found, pathOf, fields] = await Promise.all([
+    list(session, 'VirtualMachine', [...VM_PROPERTIES, ...extra], options),
+    readPaths(session, resourcePools ? POOLS : folders ? FOLDERS : [], options),
+    customValues ? customFieldNames(session, options) : new Map<number, string>(),
+  ])
+  return found.filter(isNoTemplate).map((object) => ({
+    ...vmPorts(object, devices),
+    // A VM in a vApp has no folder.
+    folder: folders ? pathOf(asRef(object.properties.get('parent'))) : '',
+    resourcePool: resourcePools ? pathOf(asRef(object.properties.get('resourcePool'))) : '',
+    customValues: readCustomValues(object.properties.get('customValue'), fields),
+  }))
+}
+
+/** Null when it is gone. */
+export async function readVmPorts(
+  session: VsphereSession,
+  vm: VmPorts,
+  devices: KnownDevices,
+  options: ReadOptions,
+): Promise<VmPorts | null> {
+  const found = await retrieveOne(session, vmRef(vm), VM_PROPERTIES, options)
+  if (found === null) return null
+  const { folder, resourcePool, customValues } = vm
+  return { ...vmPorts(found, devices), folder, resourcePool, customValues }
+}
+
+function isNoTemplate({ properties }: ObjectContent): boolean {
+  return parseFlag(properties.get('config.template')?.text) !== true
+}
+
+type Fresh = Omit<VmPorts, 'folder' | 'resourcePool' | 'customValues'>
+
+function vmPorts(object: ObjectContent, devices: KnownDevices): Fresh {
+  const { name, instanceUuid, biosUuid } = vmIdentity(object)
+  return {
+    id: object.ref.value,
+    name,
+    instanceUuid,
+    biosUuid,
+    poweredOn: object.properties.get('runtime.powerState')?.text === 'poweredOn',
+    ports: readSerialPorts(object.properties.get('config.hardware.device')).map((port) => portInfo(port, devices)),
+  }
+}
+
+function portInfo(port: SerialPort, devices: KnownDevices): SerialPortInfo {
+  const { key, label, connected, startConnected, status, backing } = port
+  const info: SerialPortInfo = {
+    key,
+    label,
+    backing: backing.kind === 'pipe' ? { kind: 'pipe', type: `pipe ${backing.pipeName}` } : backing,
+    connected,
+    startConnected,
+    status,
+  }
+  devices.set(info, port)
+  return info
+}
+
+/** Inventory paths of containers. One above which something may not be seen has none: ''. */
+async function readPaths(
+  session: VsphereSession,
+  types: readonly string[],
+  options: ReadOptions,
+): Promise<(ref: ManagedRef | null) => string> {
+  const listings = await Promise.all(types.map((type) => list(session, type, ['name', 'parent'], options)))
+  const known = new Map(listings.flat().map((object) => [refKey(object.ref), object.properties]))
+  const root = refKey(session.content.rootFolder)
+  return (ref) => {
+    const names: string[] = []
+    let at = ref
+    while (at !== null && refKey(at) !== root && names.length < MAX_DEPTH) {
+      const properties = known.get(refKey(at))
+      const name = properties?.get('name')?.text
+      if (name === undefined) return ''
+      names.unshift(name)
+      at = asRef(properties?.get('parent'))
+    }
+    return at === null || names.length === 0 || names.length === MAX_DEPTH ? '' : `/${names.join('/')}`
+  }
+}
