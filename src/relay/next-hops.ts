@@ -1,6 +1,6 @@
 /** Named endpoints that can be changed while running: where a relay passes on to, when that moves. */
 import { nearest, VspcError } from '../base/index.ts'
-import { type Endpoint, formatEndpoint, type Layers, NO_LAYERS } from '../transport/index.ts'
+import { type Endpoint, formatEndpoint, layersOf } from '../transport/index.ts'
 
 export interface NextHop {
   readonly name: string
@@ -80,10 +80,6 @@ function assertSameLayers({ name, endpoint }: NextHop, next: Endpoint): void {
         'before, or change the configuration and reload it',
     )
   }
-}
-
-function layersOf(endpoint: Endpoint): Layers {
-  return endpoint.scheme === 'fifo' ? NO_LAYERS : endpoint.layers
 }
 
 export function unknownHop(name: string, names: readonly string[]): VspcError {

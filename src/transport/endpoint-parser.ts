@@ -9,6 +9,7 @@ import {
   type Endpoint,
   type EndpointRole,
   type EndpointUse,
+  MAX_UNIX_PATH_BYTES,
   SCHEMES,
   type Scheme,
   type VsockEndpoint,
@@ -24,9 +25,6 @@ const FORMS: Record<Scheme, string> = {
   vsock: 'vsock://CID:PORT',
   hvsock: 'hvsock:///PATH:PORT',
 }
-
-/** sun_path of Linux is 108 bytes, the last of them NUL. */
-const MAX_UNIX_PATH_BYTES = 107
 
 /** Names of VMware's and of other worlds, and how the same is said here. */
 const FOREIGN_SCHEMES: Record<string, string> = {

@@ -121,7 +121,15 @@ export const LAYER_PARAMETERS = ['proxy', 'resume'] as const
 export const PARAMETERS = [...VM_PARAMETERS, ...TLS_PARAMETERS, ...LAYER_PARAMETERS, 'mode'] as const
 export type Parameter = (typeof PARAMETERS)[number]
 
+/** sun_path of Linux is 108 bytes, the last of them NUL. */
+export const MAX_UNIX_PATH_BYTES = 107
+
 export const DEFAULT_TLS_MIN: TlsVersion = '1.2'
+
+/** Pipes have none: they have no beginning at which anything could stand. */
+export function layersOf(endpoint: Endpoint): Layers {
+  return endpoint.scheme === 'fifo' ? NO_LAYERS : endpoint.layers
+}
 
 /** The canonical text: `parseEndpoint` of it gives an equal endpoint. Parameters with default values are left out. */
 export function formatEndpoint(endpoint: Endpoint): string {

@@ -11,14 +11,11 @@ import { cleanText, systemClock, VspcError } from '../base/index.ts'
 import type { ByteStream, PeerInfo } from './byte-stream.ts'
 import type { DialOptions, ListenHandlers, Listening, ListenOptions } from './contracts.ts'
 import { connectSocket } from './dialer.ts'
-import { formatEndpoint, type HvsockEndpoint, NO_LAYERS } from './endpoint.ts'
+import { formatEndpoint, type HvsockEndpoint, MAX_UNIX_PATH_BYTES, NO_LAYERS } from './endpoint.ts'
 import { listenUnix } from './unix.ts'
 
 /** `OK ` and ten digits are as much as there ever is. */
 const MAX_ANSWER_BYTES = 64
-
-/** sun_path of Linux is 108 bytes, the last of them NUL. */
-const MAX_UNIX_PATH_BYTES = 107
 
 const NEWLINE = 0x0a
 

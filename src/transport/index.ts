@@ -16,6 +16,7 @@ export {
   formatEndpoint,
   formatHostPort,
   type Layers,
+  layersOf,
   NO_LAYERS,
   SCHEMES,
   type Scheme,

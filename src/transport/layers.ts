@@ -5,7 +5,7 @@
 import { limitsWith, systemClock, VspcError } from '../base/index.ts'
 import type { ByteStream } from './byte-stream.ts'
 import type { DialOptions, ListenHandlers, ListenOptions } from './contracts.ts'
-import { type Endpoint, formatEndpoint, type Layers, NO_LAYERS } from './endpoint.ts'
+import { type Endpoint, formatEndpoint, layersOf } from './endpoint.ts'
 import { LinkAcceptor } from './link-acceptor.ts'
 import { dialLink } from './link-dialler.ts'
 import { ProxyReader, sendProxyHeader } from './proxy-layer.ts'
@@ -76,10 +76,6 @@ async function dialLeg(endpoint: Endpoint, options: DialOptions, dialBare: DialB
 
 function withoutSignal({ signal, ...options }: DialOptions): DialOptions {
   return options
-}
-
-function layersOf(endpoint: Endpoint): Layers {
-  return endpoint.scheme === 'fifo' ? NO_LAYERS : endpoint.layers
 }
 
 /** A listener that does takes nobody without a fitting one. */
