@@ -27,6 +27,9 @@ export interface DiskStoreParts {
   readonly lock: DirLock | null
 }
 
+/** As long as nobody notices that it fires. */
+const KEEP_ALIVE_MS = 60_000
+
 /** All histories of a data directory, and what they share. */
 export class DiskStore implements HistoryStore {
   readonly persistent = true
@@ -131,14 +134,15 @@ export class DiskStore implements HistoryStore {
     if (this.writer.busy.size === 0) return true
     return new Promise<boolean>((resolve) => {
       // The clock's timers keep no process alive, but this one has to wait, also for a disk that is tried again later.
-      const alive = setTimeout(() => {}, timeoutMs)
+      // An interval: a second timer of the same length could end first, and the process with it.
+      const alive = setInterval(() => {}, KEEP_ALIVE_MS)
       const timer = this.clock.after(timeoutMs, () => {
-        clearTimeout(alive)
+        clearInterval(alive)
         this.#flushing.delete(done)
         resolve(false)
       })
       const done = () => {
-        clearTimeout(alive)
+        clearInterval(alive)
         timer.cancel()
         resolve(true)
       }
