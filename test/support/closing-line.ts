@@ -37,24 +37,50 @@ export function closingLine({ passed, failed, skipped }: Tally): string {
   return `${passed} passed, ${failed} failed, ${skipped} skipped`
 }
 
+/** What of a vitest test the lists need. */
+export type Nameable = {
+  readonly fullName: string
+  readonly module: { readonly relativeModuleId: string }
+  result(): { readonly state: string }
+  diagnostic(): { readonly retryCount: number } | undefined
+}
+
+/**
+ * Which tests failed, and which passed only when they were repeated: at the end, where they are found. A repeated one
+ * is no failure, and no success to be silent about.
+ */
+export function notes(tests: Iterable<Nameable>): string[] {
+  const failed: string[] = []
+  const unsteady: string[] = []
+  for (const test of tests) {
+    const name = `${test.module.relativeModuleId} > ${test.fullName}`
+    const { state } = test.result()
+    const retries = test.diagnostic()?.retryCount ?? 0
+    if (state === 'failed') failed.push(`failed: ${name}`)
+    else if (state === 'passed' && retries > 0) unsteady.push(`UNSTEADY: passed at attempt ${retries + 1}: ${name}`)
+  }
+  return [...unsteady, ...failed]
+}
+
 /**
  * A vitest reporter that ends the output with `N passed, N failed, N skipped`, plain, for scripts to read. With
- * VSPC_CLOSING_LINE_FILE set it goes into that file instead: `.ci/run` adds its own failures and prints it once.
+ * VSPC_CLOSING_LINE_FILE set that line goes into that file instead: `.ci/run` adds its own failures and prints it once.
  */
 export class ClosingLineReporter implements Reporter {
-  #line = ''
+  #lines: string[] = []
 
   onInit(): void {
     // At exit, behind what the other reporters and vitest itself still have to say.
     process.once('exit', () => {
-      if (this.#line) process.stdout.write(`${this.#line}\n`)
+      for (const line of this.#lines) process.stdout.write(`${line}\n`)
     })
   }
 
   onTestRunEnd(modules: readonly TestModule[], errors: readonly unknown[]): void {
     const line = closingLine(tally(modules, errors.length))
+    this.#lines = notes(modules.flatMap((module) => [...module.children.allTests()]))
     const file = process.env['VSPC_CLOSING_LINE_FILE']
     if (file) writeFileSync(file, `${line}\n`)
-    else this.#line = line
+    else this.#lines.push(line)
   }
 }
