@@ -36,7 +36,8 @@ export class DialQueue {
   #ready: Held[] = []
   #dials = 0
   #away = false
-  /** While away: when to try again. */
+  /** While away: the last failure, and when to try again. */
+  #failedAt = 0
   #notBefore = 0
   #timer: Timer | null = null
   /** The one that is dialled for to see whether the other side is back. */
@@ -69,7 +70,17 @@ export class DialQueue {
       return
     }
     this.#ready.push(this.#held.add(stream))
+    if (this.#away) this.#hasten()
     this.#pump()
+  }
+
+  /** Who comes now may have heard that the other side is back: however long the pauses have become, it is tried soon. */
+  #hasten(): void {
+    const soonest = this.#failedAt + this.#core.limits.redialMinMs
+    if (this.#notBefore <= soonest) return
+    this.#notBefore = soonest
+    this.#timer?.cancel()
+    this.#timer = null
   }
 
   /** The other side is somewhere else now: dialled there at once, also for those that are being dialled for. */
@@ -209,7 +220,8 @@ export class DialQueue {
     }
     // Others that were being dialled for when the first one failed say nothing new.
     if (this.#away && !wasProbe) return
-    this.#notBefore = this.#core.clock.now() + this.#backoff.next()
+    this.#failedAt = this.#core.clock.now()
+    this.#notBefore = this.#failedAt + this.#backoff.next()
     this.#setAway(true)
     this.#held.dropEnded()
     this.#shed()

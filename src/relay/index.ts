@@ -1,6 +1,7 @@
 export { loadRelayConfig, type RelayInputs } from './config.ts'
 export type { RelaySettings, RouteSettings } from './config-schema.ts'
 export type { NextHopInfo } from './control.ts'
+export { ControlClient } from './control-client.ts'
 export type { RelayDeps, RelayTransport } from './core.ts'
 export { RELAY_LIMITS, type RelayLimitName, type RelayLimits, relayLimitsWith } from './limits.ts'
 export { createRelayLogger, RELAY_LOG_LEVELS, type RelayLogger, type RelayLogLevel } from './logger.ts'

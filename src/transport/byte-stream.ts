@@ -31,6 +31,13 @@ export interface ByteStream {
   readonly announced?: Announcement
   /** Who is connected to us; only behind a PROXY header. */
   readonly via?: PeerInfo
+  /** Only of a stream that survives its connections. */
+  readonly link?: LinkInfo
+}
+
+export interface LinkInfo {
+  /** For how long it has had a connection; null = it has none just now, and waits for the next one. Milliseconds. */
+  readonly connectedMs: number | null
 }
 
 /**

@@ -1,4 +1,4 @@
-export type { Announcement, ByteStream, PeerInfo } from './byte-stream.ts'
+export type { Announcement, ByteStream, LinkInfo, PeerInfo } from './byte-stream.ts'
 export type {
   Announced,
   DialOptions,

@@ -125,7 +125,7 @@ export class LinkAcceptor implements LinkKeeper {
         return
       }
       link = this.#begin(key, hello.id)
-      this.#handlers.stream({ ...stream, socket: link })
+      this.#handlers.stream({ ...stream, socket: link, link })
     }
     const refusal = link.accepted(stream.socket, hello, rest)
     if (refusal === null) return

@@ -7,6 +7,7 @@ import type { ByteStream } from './byte-stream.ts'
 import type { ResumeLimit } from './contracts.ts'
 import type { LinkTable } from './link-acceptor.ts'
 import { type LinkKeeper, LinkStream } from './link-stream.ts'
+import { reset } from './reset.ts'
 
 export interface DialLinkOptions {
   /** Connects to wherever the other end is by now. Deadlines are its own business; aborting makes it reject. */
@@ -30,11 +31,11 @@ export async function dialLink(options: DialLinkOptions): Promise<ByteStream> {
   signal?.throwIfAborted()
   const first = await options.dialLeg(signal)
   if (signal?.aborted) {
-    first.socket.destroy()
+    reset(first.socket)
     throw signal.reason
   }
   const link = await new LinkDialler(options).begin(first)
-  return { ...first, socket: link }
+  return { ...first, socket: link, link }
 }
 
 /**
@@ -156,7 +157,7 @@ class LinkDialler implements LinkKeeper {
     this.#attempt = attempt
     this.#options.dialLeg(attempt.signal).then(
       (stream) => {
-        if (attempt.signal.aborted) stream.socket.destroy()
+        if (attempt.signal.aborted) reset(stream.socket)
         else {
           this.#attempt = null
           this.#link.dialled(stream.socket)

@@ -6,11 +6,13 @@
  * of both directions gives the stream up, and tells the other end.
  */
 import { Duplex } from 'node:stream'
-import { ByteQueue, type Clock, type Limits, VspcError } from '../base/index.ts'
+import { ByteQueue, type Clock, type Limits } from '../base/index.ts'
 import { type Hello, Link, type LinkClose, type LinkOwner, type Refusal } from '../link/index.ts'
-import { ignoreError } from './byte-stream.ts'
+import { ignoreError, type LinkInfo } from './byte-stream.ts'
 import type { ResumeLimit } from './contracts.ts'
+import { closeError } from './link-errors.ts'
 import { linkTicker, type Ticked } from './link-ticker.ts'
+import { reset } from './reset.ts'
 
 /** Frames with less than this are copied behind their header: cheaper than writing two pieces. */
 const COPY_BYTES = 4_096
@@ -45,7 +47,7 @@ const LINK = Symbol('vspc.link')
 /** A connection that carries a stream, or did. */
 export type LegSocket = Duplex & { [LINK]?: LinkStream }
 
-export class LinkStream extends Duplex implements LinkOwner<LegSocket>, Ticked {
+export class LinkStream extends Duplex implements LinkOwner<LegSocket>, LinkInfo, Ticked {
   readonly #link: Link<LegSocket>
   readonly #options: LinkStreamOptions
 
@@ -64,8 +66,9 @@ export class LinkStream extends Duplex implements LinkOwner<LegSocket>, Ticked {
   // Time
   #heard = false
   #heardAt: number
-  /** Since when there is no leg on which frames flow; -1 = there is one. */
-  #downSince: number
+  /** Since when frames flow on a leg, or do not. */
+  #up = false
+  #turnedAt: number
   /** Until when the leg at hand has to answer; -1 = no hurry. */
   #probeUntil = -1
   /** When what is left over in the background is given up; -1 = the owner is still there. */
@@ -80,14 +83,19 @@ export class LinkStream extends Duplex implements LinkOwner<LegSocket>, Ticked {
       windowBytes: options.limits.resumeBytes,
     })
     this.#heardAt = options.clock.now()
-    this.#downSince = this.#heardAt
+    this.#turnedAt = this.#heardAt
     this.on('error', ignoreError)
     linkTicker(options.clock).add(this)
   }
 
   /** Frames flow; false: the leg is lost, not there yet, or the stream is over. */
   get up(): boolean {
-    return this.#downSince < 0
+    return this.#up
+  }
+
+  get connectedMs(): number | null {
+    if (this.over) return Number.POSITIVE_INFINITY
+    return this.#up ? this.#options.clock.now() - this.#turnedAt : null
   }
 
   /** Of what was sent, kept until it is acknowledged. */
@@ -170,7 +178,8 @@ export class LinkStream extends Duplex implements LinkOwner<LegSocket>, Ticked {
   }
 
   #fellDown(): void {
-    if (this.#downSince < 0) this.#downSince = this.#options.clock.now()
+    if (this.#up) this.#turnedAt = this.#options.clock.now()
+    this.#up = false
     this.#probeUntil = -1
   }
 
@@ -202,8 +211,8 @@ export class LinkStream extends Duplex implements LinkOwner<LegSocket>, Ticked {
       if (silent >= resumeDeadMs || (this.#probeUntil >= 0 && now >= this.#probeUntil)) this.loseLeg()
       else if (silent >= this.#pingMs && link.pings === 0) link.ping()
     }
-    const down = this.#downSince >= 0 && now - this.#downSince >= resumeMs
-    if (down || (this.#lingerUntil >= 0 && now >= this.#lingerUntil)) link.expire()
+    const away = !this.#up && now - this.#turnedAt >= resumeMs
+    if (away || (this.#lingerUntil >= 0 && now >= this.#lingerUntil)) link.expire()
   }
 
   /** The next hop is another now: is the leg still good? If there is none, it is a good moment to dial. */
@@ -236,13 +245,15 @@ export class LinkStream extends Duplex implements LinkOwner<LegSocket>, Ticked {
 
   dropLeg(leg: LegSocket, how: 'flush' | 'abort'): void {
     delete leg[LINK]
-    if (how === 'abort') leg.destroy()
-    else closeLeg(leg, this.#options.clock, this.#options.limits.resumeDeadMs)
+    if (how === 'abort') reset(leg)
+    else if (this.#up) closeLeg(leg, this.#options.clock, this.#options.limits.resumeDeadMs)
+    else abandonLeg(leg, this.#options.clock)
   }
 
   joined(): void {
     this.#freshLeg()
-    this.#downSince = -1
+    this.#turnedAt = this.#options.clock.now()
+    this.#up = true
     this.#options.keeper.joined(this)
   }
 
@@ -280,7 +291,6 @@ export class LinkStream extends Duplex implements LinkOwner<LegSocket>, Ticked {
   }
 
   linkClosed(close: LinkClose): void {
-    this.#downSince = -1
     this.#queue = null
     linkTicker(this.#options.clock).delete(this)
     const error = closeError(close, this.#options.limits.resumeMs)
@@ -354,34 +364,15 @@ export function closeLeg(leg: Duplex, clock: Clock, withinMs: number): void {
   leg.resume()
 }
 
-function closeError(close: LinkClose, resumeMs: number): Error | null {
-  switch (close.why) {
-    case 'done':
-    case 'aborted':
-      return null
-    case 'expired':
-      return new VspcError('VSPC_LINK_LOST', `resumable stream: without connection for ${resumeMs} ms; closed`)
-    case 'unknown':
-      return new VspcError(
-        'VSPC_LINK_REFUSED',
-        'resumable stream: the other end does not know it: it was restarted, or has given the stream up',
-      )
-    case 'refused':
-      return new VspcError('VSPC_LINK_REFUSED', `resumable stream: the other end refuses it (${close.refusal ?? '?'})`)
-    case 'peerGone':
-      return gone(close.over)
-    case 'fault':
-      return close.error
-  }
-}
-
-function gone(over: string): Error {
-  if (over === 'expired') return new VspcError('VSPC_LINK_LOST', 'resumable stream: the other end has given it up')
-  if (over === 'fault') {
-    return new VspcError('VSPC_LINK_PROTOCOL', 'resumable stream: the other end says that we broke the protocol')
-  }
-  // What a socket says whose peer was destroyed.
-  return Object.assign(new Error('the other end of the resumable stream was closed at once'), { code: 'ECONNRESET' })
+/**
+ * Ends a leg on which no frames have flowed. The peer closes it, or it is held unread by a relay on the way, which would
+ * notice nothing behind a FIN.
+ */
+function abandonLeg(leg: Duplex, clock: Clock): void {
+  if (leg.destroyed) return
+  const timer = clock.after(PROBE_MS, () => reset(leg))
+  leg.once('close', () => timer.cancel()).once('end', () => leg.destroy())
+  leg.resume()
 }
 
 function onLegData(this: LegSocket, chunk: Uint8Array): void {

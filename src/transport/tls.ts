@@ -5,6 +5,7 @@ import { type Clock, VspcError } from '../base/index.ts'
 import { type ByteStream, ignoreError } from './byte-stream.ts'
 import { formatEndpoint, type TlsEndpoint } from './endpoint.ts'
 import { overTls } from './peer.ts'
+import { setCarrier } from './reset.ts'
 import { loadClientTls } from './tls-files.ts'
 import { type ClientPolicy, checkClient, checkServer, noClientCertificate } from './tls-peer.ts'
 
@@ -85,6 +86,7 @@ export async function upgradeClient(
     // Judged by hand below, because a pin overrules the CA.
     rejectUnauthorized: false,
   })
+  setCarrier(socket, raw)
   const plan: Handshake = {
     doneEvent: 'secureConnect',
     subject: `cannot reach ${formatEndpoint(endpoint)}: `,

@@ -62,6 +62,8 @@ export interface Core {
   readonly epoch: string
   /** True from `stop()` on: no new vMotion is granted. */
   readonly stopping: boolean
+  /** On streams that survive their connections: a VM that was told WILL-PROXY and has not said yet which one it is. */
+  readonly unnamed: Set<VmSession>
   /** BEGIN to GOAHEAD or NOTNOW, ms. */
   observeGoahead(ms: number): void
   /** `make` is only called when somebody listens. */

@@ -21,6 +21,7 @@ import {
   type ServiceUri,
   type VmIdentity,
 } from './identity.ts'
+import type { Port } from './port.ts'
 import type { VmSession } from './vm-session.ts'
 
 const KNOWN_TO_US = Uint8Array.from(PROXY_KNOWN_SUBOPTIONS)
@@ -214,6 +215,7 @@ export class Dialogue {
     // Once: a host that repeats itself must not put off its own deadline.
     if (!intro.accepted || again) session.arm(core.limits.identityMs, () => this.#attach('it did not answer in time'))
     intro.accepted = true
+    if (session.link !== null) core.unnamed.add(session)
     this.#attachWhenKnown()
   }
 
@@ -252,13 +254,23 @@ export class Dialogue {
 
   #answered(intro: Introduction, code: number): void {
     intro.waiting.delete(code)
-    const { port } = this.#session
+    const { port, supersededAt } = this.#session
     if (port === null) {
       this.#attachWhenKnown()
       return
     }
-    port.learn(intro)
+    if (supersededAt > 0) this.#recognize(intro, port)
+    else port.learn(intro)
     if (intro.waiting.size === 0) this.#intro = null
+  }
+
+  /** The port was taken by a connection that went by the same makeshift name; this one turns out to be another VM's. */
+  #recognize(intro: Introduction, port: Port): void {
+    const session = this.#session
+    if (session.role !== 'retired' || intro.vcUuid === null || intro.vcUuid === port.vcUuid) return
+    if (!session.reachable) session.refuse(0)
+    else session.core.table.attach(session, intro, { uri: intro.serviceUri, direction: intro.direction })
+    port.sessionClosed(session)
   }
 
   /** Attaches as soon as the best identity the VM is willing to give is there. */

@@ -11,6 +11,7 @@ import { errorMessage, type Timer, VspcError } from '../base/index.ts'
 import type { History, HistoryOwner, PortMeta } from '../history/index.ts'
 import type { LineSettings } from '../telnet/index.ts'
 import { type Cookie, drawSecret, Handover, type HandoverOwner, type HandoverReport } from '../vmotion/index.ts'
+import { connectedMs } from './connected-time.ts'
 import type { Console } from './console.ts'
 import type { Core } from './core.ts'
 import { portId, type VmIdentity } from './identity.ts'
@@ -20,6 +21,7 @@ import { portInfo, portMeta } from './port-info.ts'
 import { InputQueue } from './port-input.ts'
 import { DestinationOutput } from './port-output.ts'
 import { reportHandover } from './port-reports.ts'
+import { Succession } from './succession.ts'
 import type { ConsoleClient, ConsoleMessage, ConsoleMode, PortEventType, PortState } from './types.ts'
 import type { VmSession } from './vm-session.ts'
 
@@ -55,10 +57,11 @@ export class Port implements HandoverOwner<VmSession>, HistoryOwner {
   #consoles: PortConsoles | null = null
   #input: InputQueue | null = null
   #destinationOutput: DestinationOutput<VmSession> | null = null
+  #succession: Succession | null = null
   /** Connections that wait for the disk. */
   #paused = NO_SESSIONS
-  #drainTimer: Timer | null = null
-  #orphanTimer: Timer | null = null
+  /** Of a vMotion: until input has drained, then until it is over. */
+  #timer: Timer | null = null
   #beganAt = 0
   #goaheadAt = 0
 
@@ -92,8 +95,18 @@ export class Port implements HandoverOwner<VmSession>, HistoryOwner {
 
   /** A connection that introduced itself as this port. The newest wins. */
   attachSession(session: VmSession): void {
-    if (this.handover.source !== null) this.core.counters.takeovers++
+    const former = this.handover.source
     this.#flushTail()
+    if (this.#succession !== null || session.link !== null || (former !== null && former.link !== null)) {
+      this.#succession ??= new Succession(this)
+      this.#succession.join(session)
+    }
+    // Without connection when it should have said which VM it is: the VM has made another one since.
+    if (former !== null && session.link !== null && session.order < former.order) {
+      session.retire('superseded')
+      return
+    }
+    if (former !== null) this.core.counters.takeovers++
     this.lastSession = session
     this.handover.attach(session)
     this.core.cameOnline(this)
@@ -103,6 +116,7 @@ export class Port implements HandoverOwner<VmSession>, HistoryOwner {
   begin(session: VmSession, sequence: Uint8Array): void {
     this.#beganAt = this.core.clock.now()
     this.#flushTail()
+    this.#succession?.flush()
     const grantable = !this.core.stopping && sequence.length <= this.core.limits.maxSequenceBytes
     if (!this.handover.begin(session, sequence, grantable)) session.send({ kind: 'VMOTION-NOTNOW', sequence })
   }
@@ -111,6 +125,7 @@ export class Port implements HandoverOwner<VmSession>, HistoryOwner {
   sessionClosed(session: VmSession): void {
     if (this.#destinationOutput?.tailOf === session) this.#flushTail()
     this.handover.closed(session)
+    this.#succession?.ended(session)
   }
 
   /** What the VM's connection says about itself after it was attached. */
@@ -123,18 +138,16 @@ export class Port implements HandoverOwner<VmSession>, HistoryOwner {
   /** Serial data from one of the port's connections: its source, its destination, or one that is leaving. */
   output(session: VmSession, bytes: Uint8Array): void {
     const handover = this.handover
+    if (this.#succession?.output(session, bytes)) return
     if (session === handover.source) {
       if (handover.state === 'HELD') {
         handover.sourceData(this.core.clock.now() - this.#goaheadAt > this.core.limits.resumeAfterMs)
       }
       const waiting = this.#destinationOutput
-      if (waiting === null || waiting.tailOf === null) this.#deliver(bytes, session)
+      if (waiting === null || waiting.tailOf === null) this.deliver(bytes, session)
       else if (waiting.push(bytes)) this.#flushTail()
     } else if (session === handover.destination) {
-      this.#destinationOutput ??= new DestinationOutput(this.core.limits.destinationOutputBytes, (held) =>
-        this.#deliver(held, null),
-      )
-      handover.destinationData(this.#destinationOutput.push(bytes))
+      handover.destinationData(this.#ofDestination().push(bytes))
     } else {
       this.#outputOfFormer(session, bytes)
     }
@@ -144,21 +157,32 @@ export class Port implements HandoverOwner<VmSession>, HistoryOwner {
   #outputOfFormer(session: VmSession, bytes: Uint8Array): void {
     const { clock, limits } = this.core
     const since = session.supersededAt
+    const passed = Math.min(clock.now() - since, connectedMs(session.link) ?? 0)
     // One that we have ended already could run no port: nothing can be sent on it.
-    if (since > 0 && session.reachable && clock.now() - since > limits.takeoverGraceMs / 2) {
+    if (since > 0 && session.reachable && passed > limits.takeoverGraceMs / 2) {
       this.core.park(this, session).output(session, bytes)
     } else {
-      this.#deliver(bytes, session)
+      this.deliver(bytes, session)
     }
   }
 
+  #ofDestination(): DestinationOutput<VmSession> {
+    const { destinationOutputBytes } = this.core.limits
+    this.#destinationOutput ??= new DestinationOutput(destinationOutputBytes, (held) => this.deliver(held, null))
+    return this.#destinationOutput
+  }
+
   /** @param from is asked to wait if the disk is behind; null = nobody can. */
-  #deliver(bytes: Uint8Array, from: VmSession | null): void {
+  deliver(bytes: Uint8Array, from: VmSession | null): void {
     this.lastOutputAt = this.core.clock.wall()
     this.core.counters.bytesFromVm += bytes.length
     if (this.history.append(bytes) || from === null) return
     from.pauseReading()
     this.#paused = [...this.#paused, from]
+  }
+
+  lineEnded(): void {
+    this.#succession = null
   }
 
   // HistoryOwner
@@ -178,10 +202,13 @@ export class Port implements HandoverOwner<VmSession>, HistoryOwner {
 
   /** After COMPLETE: the old source has ended, or waited long enough for; the new one's first bytes follow. */
   #flushTail(): void {
+    if (this.#destinationOutput !== null && this.#destinationOutput.tailOf !== null) this.#flushWaiting()
+  }
+
+  #flushWaiting(): void {
     const waiting = this.#destinationOutput
-    if (waiting === null || waiting.tailOf === null) return
     this.#destinationOutput = null
-    waiting.flush()
+    waiting?.flush()
   }
 
   // Input: consoles to VM
@@ -213,8 +240,7 @@ export class Port implements HandoverOwner<VmSession>, HistoryOwner {
   /** The source's socket took everything. */
   sessionDrained(session: VmSession): void {
     if (session !== this.handover.source) return
-    if (this.handover.state === 'DRAINING') this.#drained()
-    else this.pump()
+    if (!this.handover.drained()) this.pump()
   }
 
   /** @throws VspcError VSPC_BREAK_UNSUPPORTED when the connection has no way to carry one. */
@@ -272,29 +298,14 @@ export class Port implements HandoverOwner<VmSession>, HistoryOwner {
 
   release(to: VmSession): void {
     this.#held = false
-    this.#drainTimer?.cancel()
-    this.#drainTimer = null
     this.lastSession = to
     this.pump()
   }
 
   startDrain(source: VmSession): void {
-    this.#drainTimer?.cancel()
-    this.#drainTimer = null
-    if (source.drained) {
-      this.#drained()
-      return
-    }
-    this.#drainTimer = this.core.clock.after(this.core.limits.goaheadMs, () => {
-      this.#drainTimer = null
-      this.handover.drainTimeout()
-    })
-  }
-
-  #drained(): void {
-    this.#drainTimer?.cancel()
-    this.#drainTimer = null
-    this.handover.drained()
+    this.disarm()
+    if (source.drained) this.handover.drained()
+    else this.#timer = this.core.clock.after(this.core.limits.goaheadMs, () => this.handover.drainTimeout())
   }
 
   openCookie(sequence: Uint8Array): Cookie<unknown> {
@@ -343,33 +354,19 @@ export class Port implements HandoverOwner<VmSession>, HistoryOwner {
   promoted(source: VmSession, former: VmSession | null): void {
     source.becomeSource()
     const { limits, clock } = this.core
-    const waits = former !== null && !former.ended && limits.sourceTailMs > 0
-    if (!waits) {
-      const waiting = this.#destinationOutput
-      this.#destinationOutput = null
-      waiting?.flush()
-      return
-    }
+    if (former === null || former.ended || limits.sourceTailMs <= 0) this.#flushWaiting()
     // Two connections, no order between them: give the old one's last bytes a moment to arrive first.
-    this.#destinationOutput ??= new DestinationOutput(limits.destinationOutputBytes, (held) =>
-      this.#deliver(held, null),
-    )
-    this.#destinationOutput.awaitTail(former, clock, limits.sourceTailMs, () => this.#flushTail())
+    else this.#ofDestination().awaitTail(former, clock, limits.sourceTailMs, () => this.#flushTail())
   }
 
   armOrphan(): void {
-    this.#orphanTimer?.cancel()
-    this.#orphanTimer = this.core.clock.after(this.core.limits.orphanMs, () => {
-      this.#orphanTimer = null
-      this.handover.orphanTimeout()
-    })
+    this.disarm()
+    this.#timer = this.core.clock.after(this.core.limits.orphanMs, () => this.handover.orphanTimeout())
   }
 
   disarm(): void {
-    this.#drainTimer?.cancel()
-    this.#drainTimer = null
-    this.#orphanTimer?.cancel()
-    this.#orphanTimer = null
+    this.#timer?.cancel()
+    this.#timer = null
   }
 
   report(what: HandoverReport): void {
@@ -390,6 +387,7 @@ export class Port implements HandoverOwner<VmSession>, HistoryOwner {
   dispose(reason: string): void {
     this.disarm()
     this.#destinationOutput?.stop()
+    this.#succession?.stop()
     const cookie = this.handover.cookie
     if (cookie) this.closeCookie(cookie)
     for (const console of this.consoles) console.close(reason, 'VSPC_PORT_REMOVED')

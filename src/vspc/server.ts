@@ -82,6 +82,7 @@ export class Server implements Core {
   writers: WriterPolicy
   readonly observeGoahead: (ms: number) => void
   stopping = false
+  readonly unnamed = new Set<VmSession>()
   readonly #options: ServerOptions
   readonly #listening: Listening[] = []
   readonly #sessions = new Set<VmSession>()
@@ -263,6 +264,7 @@ export class Server implements Core {
 
   sessionClosed(session: VmSession): void {
     this.#sessions.delete(session)
+    this.unnamed.delete(session)
     this.#diallers.get(session.entry)?.lost()
     if (this.stopping && this.#sessions.size === 0) this.#allClosed?.()
   }

@@ -19,8 +19,9 @@ import {
   TelnetSession,
   VMWARE_POLICY,
 } from '../telnet/index.ts'
-import type { Announcement, ByteStream, PeerInfo, Scheme } from '../transport/index.ts'
+import type { Announcement, ByteStream, LinkInfo, PeerInfo, Scheme } from '../transport/index.ts'
 import { ComPortLine } from './com-port-line.ts'
+import { afterConnected } from './connected-time.ts'
 import type { Core } from './core.ts'
 import { Dialogue } from './dialogue.ts'
 import { NOBODY } from './identity.ts'
@@ -45,13 +46,19 @@ export interface VmEntry {
  */
 export type SessionRole = 'opening' | 'source' | 'destination' | 'retired' | 'refused' | 'closed'
 
+let lastOrder = 0
+
 export class VmSession implements TelnetOwner {
   readonly core: Core
+  /** Connections made later have higher ones. */
+  readonly order = ++lastOrder
   readonly entry: VmEntry
   /** Where the stream comes from; behind relays that say so, that is not who is connected to us. */
   readonly peer: PeerInfo
   /** How it reaches us. */
   readonly transport: Scheme
+  /** Of a stream that survives its connections. */
+  readonly link: LinkInfo | null
   /** What a relay says of a VM that says nothing itself; let go once the port is known. */
   announced: Announcement | null
   /** Wall clock, ms. */
@@ -80,6 +87,7 @@ export class VmSession implements TelnetOwner {
     this.transport = (stream.via ?? stream.peer).transport
     this.announced = entry.protocol === 'vmware' ? null : (stream.announced ?? null)
     this.connectedAt = core.clock.wall()
+    this.link = stream.link ?? null
     this.#socket = stream.socket
     this.#tap = core.tap?.open({ peer: stream.peer.display, endpoint: entry.uri }) ?? null
     this.#telnet =
@@ -178,7 +186,7 @@ export class VmSession implements TelnetOwner {
   /** One timer at a time: arming replaces. */
   arm(ms: number, run: () => void): void {
     this.#timer?.cancel()
-    this.#timer = this.core.clock.after(ms, run)
+    this.#timer = afterConnected(this.core.clock, this.link, ms, run)
   }
 
   disarm(): void {
@@ -188,6 +196,7 @@ export class VmSession implements TelnetOwner {
 
   /** The port is known: what came before it is delivered. */
   attached(port: Port): void {
+    this.core.unnamed.delete(this)
     this.port = port
     this.announced = null
     this.role = 'source'
@@ -199,6 +208,7 @@ export class VmSession implements TelnetOwner {
 
   /** VMOTION-PEER was accepted. */
   becameDestination(port: Port): void {
+    this.core.unnamed.delete(this)
     this.port = port
     this.role = 'destination'
     this.disarm()

@@ -412,7 +412,7 @@ test('somebody who says no HELLO, or something else, is reported and dropped', a
 })
 
 test('a dialler that reaches something else says so', async () => {
-  const server = createServer((socket) => socket.end('SSH-2.0-OpenSSH\r\n'))
+  const server = createServer((socket) => socket.on('error', () => {}).end('SSH-2.0-OpenSSH\r\n'))
   servers.push(server)
   const port = await listening(server)
   const dialLeg = async () => {

@@ -1,5 +1,6 @@
 /** The VM's side of a connection, written by hand from the protocol: none of our encoder or decoder is used here. */
 import { Duplex } from 'node:stream'
+import type { LinkInfo } from '../../src/transport/index.ts'
 import type { Server } from '../../src/vspc/index.ts'
 import { type VmEntry, VmSession } from '../../src/vspc/vm-session.ts'
 
@@ -108,12 +109,19 @@ export class VmPeer {
   /** Called for whatever is added to `heard`, at once. */
   onHeard: (heard: Heard) => void = () => {}
 
-  constructor(server: Server, entry: Partial<VmEntry> = {}, address = '10.0.0.1', highWaterMark = 16_384) {
+  /** @param link of a stream that survives its connections. */
+  constructor(
+    server: Server,
+    entry: Partial<VmEntry> = {},
+    address = '10.0.0.1',
+    highWaterMark = 16_384,
+    link?: LinkInfo,
+  ) {
     this.socket = new MemorySocket((chunk) => this.#hear(chunk), highWaterMark)
     const peer = { address, display: `${address}:50000`, transport: 'tcp' as const }
     const merged = { ...PLAIN_ENTRY, ...entry }
     this.#raw = merged.protocol === 'raw'
-    this.session = new VmSession(server, merged, { socket: this.socket, peer })
+    this.session = new VmSession(server, merged, { socket: this.socket, peer, ...(link === undefined ? {} : { link }) })
     this.session.start()
   }
 
