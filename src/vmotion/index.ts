@@ -32,6 +32,7 @@ export {
   type HostPlace,
   type Inventory,
   type InventoryOptions,
+  type ListOptions,
   type OtherBackingInfo,
   type PortChange,
   type SerialPortInfo,

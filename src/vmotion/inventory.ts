@@ -82,6 +82,14 @@ export interface InventoryOptions {
   readonly signal: AbortSignal
 }
 
+export interface ListOptions extends InventoryOptions {
+  /**
+   * VMs for which this is false may be left out, so that their ports need not be read. It is asked about VMs whose ports
+   * (and power) are not known yet: there are none.
+   */
+  readonly only?: (vm: VmPorts) => boolean
+}
+
 /**
  * Every call may fail with anything; {@link failureOf} says what that means. No call repeats a change by itself.
  */
@@ -97,7 +105,7 @@ export interface Inventory {
    */
   followPlace(vm: VmName, options: InventoryOptions): AsyncIterable<string | null>
   /** All VMs that the user may see, without templates. */
-  listVms(wanted: WantedFacts, options: InventoryOptions): Promise<readonly VmPorts[]>
+  listVms(wanted: WantedFacts, options: ListOptions): Promise<readonly VmPorts[]>
   /** Power, ports and names are fresh, other facts may be those of the listing. Fails as `gone` without VM. */
   readVm(vm: VmPorts, options: InventoryOptions): Promise<VmPorts>
   /** All in one reconfiguration, waited for. */
@@ -105,7 +113,9 @@ export interface Inventory {
 }
 
 export type FailureKind =
-  /** The server was not reached, or knew nothing of us: it concerns everything that is asked of it. */
+  /**
+   * The server was not reached, is not the right one, or does not let us in: it concerns everything that is asked of it.
+   */
   | 'transient'
   /** This object cannot be changed just now; or nobody knows whether it was. */
   | 'busy'
@@ -123,7 +133,10 @@ export interface Failure {
 }
 
 const KINDS = new Map<string, FailureKind>([
-  ['VSPC_VSPHERE_LOGIN', 'permission'],
+  // Whoever may not log in, or does not trust the server, need not ask for each VM in turn.
+  ['VSPC_VSPHERE_LOGIN', 'transient'],
+  ['VSPC_TLS_PIN_MISMATCH', 'transient'],
+  ['VSPC_TLS_PEER_REFUSED', 'transient'],
   ['VSPC_VSPHERE_PERMISSION', 'permission'],
   ['VSPC_VSPHERE_NOT_FOUND', 'gone'],
   ['VSPC_VSPHERE_BUSY', 'busy'],

@@ -7,6 +7,9 @@ import type { CannotStep, ChangeStep } from './retarget.ts'
 export interface RetargetTimes {
   /** VMs that are changed at once. */
   readonly concurrency: number
+  /** A VM that takes longer gives up its place to another one, while there are fewer than `mostAtOnce` in all. */
+  readonly hangMs: number
+  readonly mostAtOnce: number
   /** One call, a change waited for included. */
   readonly callMs: number
   /** One attempt to tell a peer relay. */
@@ -25,6 +28,8 @@ export interface RetargetTimes {
 
 export const RETARGET_TIMES: RetargetTimes = {
   concurrency: 8,
+  hangMs: 5_000,
+  mostAtOnce: 24,
   callMs: 30_000,
   pushMs: 3_000,
   retryMinMs: 250,

@@ -8,7 +8,7 @@ import type { RetargetCounts, RetargetEvent, RetargetTimes, VmState } from './re
 
 export interface RetargetOptions {
   readonly inventory: Inventory
-  /** Called for every VM of a listing. Has to leave out the appliance itself. */
+  /** Called for every VM of a listing; looks at all but ports and power. Has to leave out the appliance itself. */
   readonly selects: (vm: VmPorts) => boolean
   readonly wanted: WantedFacts
   readonly choice: PortChoice
@@ -53,6 +53,6 @@ export async function readPlan(
 ): Promise<RetargetStep[]> {
   const filled = options.proxyURI(place)
   if ('problem' in filled) throw new VspcError('VSPC_ENDPOINT_SYNTAX', filled.problem)
-  const all = await options.inventory.listVms(options.wanted, { signal })
+  const all = await options.inventory.listVms(options.wanted, { signal, only: options.selects })
   return planRetarget(all.filter(options.selects), { proxyURI: filled.uri, choice: options.choice })
 }

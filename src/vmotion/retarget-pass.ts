@@ -27,6 +27,8 @@ export interface RetargetPassesOptions {
   readonly freshMs: number
   /** Whether this target still is the one that counts. */
   readonly isCurrent: (target: GenerationTarget) => boolean
+  /** Nothing is begun any more: only what was disconnected is pointed and connected. */
+  readonly finishing: () => boolean
   readonly onChanged: (one: TrackedVm, steps: readonly ChangeStep[], target: GenerationTarget) => void
 }
 
@@ -63,12 +65,13 @@ export class RetargetPasses {
    * @throws what a call failed with; VSPC_VSPHERE_STATE when a change has no effect.
    */
   async pass(one: TrackedVm, target: GenerationTarget): Promise<RetargetStep[] | null> {
-    const { isCurrent, onChanged } = this.#options
+    const { isCurrent, finishing, onChanged } = this.#options
     for (;;) {
       await this.#refresh(one)
       if (!isCurrent(target)) return null
       const steps = planVm(one.vm, target, this.#halfDone)
-      const changes = steps.filter((step) => step.do === 'change')
+      const wrong = steps.filter((step) => step.do === 'change')
+      const changes = finishing() ? wrong.filter((step) => this.#isOpen(step)) : wrong
       if (changes.length === 0) return steps
       if (one.applied === target.generation) {
         one.applied = 0
@@ -85,6 +88,10 @@ export class RetargetPasses {
       for (const { port } of changes) this.#halfDone.delete(halfDoneKey(one.vm, port))
       onChanged(one, changes, target)
     }
+  }
+
+  #isOpen({ vm, port }: ChangeStep): boolean {
+    return !port.connected && this.#halfDone.has(halfDoneKey(vm, port))
   }
 
   async #refresh(one: TrackedVm): Promise<void> {

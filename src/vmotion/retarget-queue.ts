@@ -26,6 +26,24 @@ export interface TrackedVm {
   cannot: string
 }
 
+/** Found just now. */
+export function trackedVm(vm: VmPorts, readAt: number, backoff: Backoff): TrackedVm {
+  return {
+    vm,
+    state: 'right',
+    readAt,
+    touched: 0,
+    leaving: false,
+    attempts: 0,
+    failures: 0,
+    backoff,
+    retry: null,
+    failure: null,
+    applied: 0,
+    cannot: '',
+  }
+}
+
 type Lane = 'urgent' | 'first' | 'later'
 const LANES: readonly Lane[] = ['urgent', 'first', 'later']
 
@@ -46,13 +64,14 @@ export class RetargetQueue {
   }
 
   /**
-   * The next one, no longer queued; null = nobody waits.
+   * The next one that fits, no longer queued; null = nobody waits.
    * @param later also of those that have failed before.
    */
-  take(later: boolean): TrackedVm | null {
+  take(later: boolean, fits: (one: TrackedVm) => boolean): TrackedVm | null {
     for (const lane of LANES) {
       if (lane === 'later' && !later) break
       for (const one of this.#lanes[lane]) {
+        if (!fits(one)) continue
         this.#lanes[lane].delete(one)
         return one
       }

@@ -4,17 +4,21 @@
  * It works by comparing, not by orders: each VM is looked at, planned for the target that counts *now*, changed, read
  * back and looked at again, until there is nothing left to do. So a second move needs no undoing, a change whose outcome
  * nobody knows is found out about, and doing it again does nothing. A VM is in the hands of one worker at a time.
+ *
+ * Between the two steps of a change a port is disconnected. Such ports come first, and are brought to their end also
+ * when everything else stops: when there is no address to point at, and when the whole is stopped.
  */
 import { Backoff, type Timer } from '../base/index.ts'
 import { samePlace } from './appliance-machine.ts'
-import { type Failure, failureOf, type HostPlace, type VmPorts } from './inventory.ts'
+import { type Failure, failureOf, type HostPlace, type VmName, type VmPorts } from './inventory.ts'
 import { InventoryCalls } from './inventory-calls.ts'
 import { NextHopPushes } from './next-hop-push.ts'
 import { byName, type CannotStep, planVm, type RetargetStep } from './retarget.ts'
 import { RETARGET_TIMES, type RetargetEvent, type RetargetSummary, type RetargetTimes } from './retarget-events.ts'
 import type { RetargeterOptions, RetargetStatus, RetargetVmStatus } from './retarget-options.ts'
 import { type GenerationTarget, RetargetPasses } from './retarget-pass.ts'
-import { countStates, RetargetQueue, type TrackedVm } from './retarget-queue.ts'
+import { countStates, RetargetQueue, type TrackedVm, trackedVm } from './retarget-queue.ts'
+import { RetargetSlots } from './retarget-slots.ts'
 
 /** The owner calls `stop` at the end. Nothing happens before the first `point`. */
 export class Retargeter {
@@ -25,20 +29,22 @@ export class Retargeter {
   readonly #queue = new RetargetQueue()
   readonly #calls: InventoryCalls
   readonly #passes: RetargetPasses
+  readonly #slots: RetargetSlots
   readonly #changed = new Set<string>()
   readonly #listBackoff: Backoff
   #target: GenerationTarget | null = null
+  /** The same, or the one before where there is no address: what was disconnected is pointed at it. */
+  #aim: GenerationTarget | null = null
   #generation = 0
-  /** Peer relays were told, VMs were listed: those that are queued may begin. */
-  #open = false
+  /** Who may begin: once peer relays were told, VMs that are disconnected; once VMs were listed, all. */
+  #gate: 'nobody' | 'half-done' | 'all' = 'nobody'
   #listed = false
   #listing: Promise<void> | null = null
   #listTimer: Timer | null = null
-  #running = 0
-  /** Of those: VMs that had failed before. */
-  #runningLater = 0
   #settled: RetargetSummary | null = null
   #stopping = false
+  /** The grace of stopping is over. */
+  #ended = false
   #awaitSettled: ((summary: RetargetSummary) => void)[] = []
   #awaitIdle: (() => void)[] = []
 
@@ -59,12 +65,15 @@ export class Retargeter {
       calls: this.#calls,
       clock,
       freshMs: this.#times.freshMs,
-      isCurrent: (target) => target === this.#target,
+      isCurrent: (target) => target === this.#aim,
+      finishing: () => this.#finishing,
       onChanged: ({ vm }, steps, target) => {
         if (target === this.#target) this.#changed.add(vm.id)
         this.#tell({ kind: 'changed', vm, steps })
       },
     })
+    const { hangMs, mostAtOnce: most } = this.#times
+    this.#slots = new RetargetSlots({ clock, hangMs, most, onFree: () => this.#pump() })
     const onEvent = (event: RetargetEvent): void => this.#tell(event)
     this.#pushes = pusher === null ? null : new NextHopPushes({ pusher, clock, random, times: this.#times, onEvent })
   }
@@ -102,7 +111,7 @@ export class Retargeter {
       return
     }
     const generation = ++this.#generation
-    this.#open = false
+    this.#gate = 'nobody'
     this.#listed = false
     this.#settled = null
     this.#changed.clear()
@@ -110,6 +119,7 @@ export class Retargeter {
     if ('uri' in filled) {
       const { choice, clock } = this.#options
       this.#target = { generation, place, proxyURI: filled.uri, choice, since: clock.now() }
+      this.#aim = this.#target
       this.#tell({ kind: 'target', place, proxyURI: filled.uri })
     } else {
       this.#tell({ kind: 'no-target', place, message: filled.problem })
@@ -129,27 +139,46 @@ export class Retargeter {
     return settled === null ? new Promise((resolve) => this.#awaitSettled.push(resolve)) : Promise.resolve(settled)
   }
 
-  /** Begins nothing more. VMs that are being changed are brought to their end, so that none is left disconnected. */
-  async stop(graceMs: number = this.#times.callMs): Promise<void> {
+  /**
+   * Begins nothing more. Changes under way are brought to their end, those that have failed in the middle tried again,
+   * so that no VM is left disconnected: to the address that counts now.
+   * @returns those that may be disconnected all the same, because it did not work within `graceMs`.
+   */
+  async stop(graceMs: number = this.#times.callMs): Promise<readonly VmName[]> {
     this.#stopping = true
     this.#pushes?.cancel()
     this.#listTimer?.cancel()
-    for (const one of this.#vms.values()) this.#queue.remove(one)
-    if (this.#running === 0) {
-      this.#calls.abort()
-      return
+    for (const one of this.#vms.values()) {
+      if (one.state === 'working') continue
+      this.#queue.remove(one)
+      if (this.#passes.isHalfDone(one.vm)) this.#queue.add(one, true)
     }
-    const grace = this.#options.clock.after(graceMs, () => this.#calls.abort())
-    await new Promise<void>((resolve) => this.#awaitIdle.push(resolve))
+    const grace = this.#options.clock.after(graceMs, () => this.#end())
+    const idle = new Promise<void>((resolve) => this.#awaitIdle.push(resolve))
+    this.#pump()
+    await idle
     grace.cancel()
+    this.#end()
+    return [...this.#vms.values()].map(({ vm }) => vm).filter((vm) => this.#passes.isHalfDone(vm))
+  }
+
+  #end(): void {
+    this.#ended = true
     this.#calls.abort()
+    for (const one of this.#vms.values()) this.#queue.remove(one)
+    this.#pump()
   }
 
   /** Peer relays first: no VM is pointed at a relay whose peers do not know the way yet, unless one cannot be told. */
   async #begin(generation: number, place: HostPlace): Promise<void> {
-    await Promise.all([this.#push(place), this.#target === null ? null : this.#list()])
+    const listed = this.#target === null ? null : this.#list()
+    await this.#push(place)
+    if (generation !== this.#generation) return
+    this.#gate = 'half-done'
+    this.#pump()
+    await listed
     if (generation !== this.#generation || this.#target === null) return
-    this.#open = true
+    this.#gate = 'all'
     this.#pump()
   }
 
@@ -176,7 +205,9 @@ export class Retargeter {
     const [touches, readAt] = [this.#passes.touches, clock.now()]
     let nextMs = this.#times.resyncMs
     try {
-      const all = await this.#calls.call('listing VMs', (signal) => inventory.listVms(wanted, { signal }))
+      const all = await this.#calls.call('listing VMs', (signal) =>
+        inventory.listVms(wanted, { signal, only: selects }),
+      )
       if (this.#stopping) return
       this.#listBackoff.reset()
       this.#merge(all.filter(selects), touches, readAt)
@@ -198,7 +229,7 @@ export class Retargeter {
       gone.delete(vm.id)
       const known = this.#vms.get(vm.id)
       if (known === undefined) {
-        const one = this.#track(vm, readAt)
+        const one = trackedVm(vm, readAt, this.#newBackoff())
         this.#vms.set(vm.id, one)
         this.#review(one)
         continue
@@ -213,25 +244,8 @@ export class Retargeter {
     for (const id of gone) {
       const one = this.#vms.get(id)
       if (one === undefined || one.touched > touches) continue
-      if (one.state === 'working') one.leaving = true
+      if (one.state === 'working' || this.#passes.isHalfDone(one.vm)) one.leaving = true
       else this.#forget(one)
-    }
-  }
-
-  #track(vm: VmPorts, readAt: number): TrackedVm {
-    return {
-      vm,
-      state: 'right',
-      readAt,
-      touched: 0,
-      leaving: false,
-      attempts: 0,
-      failures: 0,
-      backoff: this.#newBackoff(),
-      retry: null,
-      failure: null,
-      applied: 0,
-      cannot: '',
     }
   }
 
@@ -253,38 +267,55 @@ export class Retargeter {
   }
 
   #pump(): void {
-    const may = this.#open && !this.#stopping && !this.#calls.paused
+    const may = (this.#gate !== 'nobody' || this.#stopping) && !this.#ended && !this.#calls.paused
+    const all = this.#gate === 'all' && !this.#finishing
+    const fits = (one: TrackedVm): boolean => all || this.#passes.isHalfDone(one.vm)
     // One is enough to find out whether the server is back.
     const allowed = this.#calls.out ? 1 : this.#times.concurrency
-    while (may && this.#target !== null && this.#running < allowed) {
-      // Those that have failed may hang: they never take all places.
-      const one = this.#queue.take(this.#runningLater < Math.max(1, allowed >> 1))
+    while (may && this.#aim !== null && this.#slots.isFree(allowed)) {
+      const one = this.#queue.take(this.#slots.isFreeForLater(allowed), fits)
       if (one === null) break
-      const later = one.failures > 0
-      this.#running++
-      if (later) this.#runningLater++
+      const release = this.#slots.take(one.failures > 0)
       one.state = 'working'
-      void this.#work(one, this.#target).then(() => {
-        this.#running--
-        if (later) this.#runningLater--
+      void this.#work(one, this.#aim).then(() => {
+        release()
         this.#pump()
       })
     }
-    if (this.#running > 0) return
-    for (const resolve of this.#awaitIdle.splice(0)) resolve()
+    if (this.#slots.running > 0) return
+    this.#checkIdle()
     this.#checkSettled()
+  }
+
+  /** Nothing is begun: only what is disconnected is brought to its end. */
+  get #finishing(): boolean {
+    return this.#stopping || this.#target === null
+  }
+
+  #checkIdle(): void {
+    const waits = ({ vm, state }: TrackedVm): boolean =>
+      (state === 'queued' || state === 'waiting') && this.#passes.isHalfDone(vm)
+    if (!this.#ended && [...this.#vms.values()].some(waits)) return
+    for (const resolve of this.#awaitIdle.splice(0)) resolve()
   }
 
   /** Never fails. */
   async #work(one: TrackedVm, target: GenerationTarget): Promise<void> {
     try {
       const steps = await this.#passes.pass(one, target)
-      if (steps === null) this.#enqueue(one)
-      else this.#done(one, steps)
+      if (steps === null) {
+        this.#enqueue(one)
+      } else if (target !== this.#target || steps.some((step) => step.do === 'change')) {
+        // Only brought to an end.
+        this.#passes.forget(one.vm)
+        this.#enqueue(one)
+      } else {
+        this.#done(one, steps)
+      }
     } catch (error) {
       this.#failed(one, failureOf(error), target)
     }
-    if (one.leaving && this.#vms.has(one.vm.id)) this.#forget(one)
+    if (one.leaving && this.#vms.has(one.vm.id) && !this.#passes.isHalfDone(one.vm)) this.#forget(one)
   }
 
   #done(one: TrackedVm, steps: readonly RetargetStep[]): void {
@@ -308,7 +339,7 @@ export class Retargeter {
       return
     }
     one.failures++
-    if (target !== this.#target && !this.#stopping) {
+    if (target !== this.#aim && !this.#ended) {
       this.#enqueue(one)
       return
     }
@@ -320,7 +351,8 @@ export class Retargeter {
     const retryMs = soon ? one.backoff.next() : slowMs * (0.5 + this.#options.random() / 2)
     one.state = soon ? 'waiting' : 'stuck'
     this.#tell({ kind: 'failed', vm: one.vm, failure, attempts: one.attempts, retryMs })
-    if (!this.#stopping) one.retry = this.#options.clock.after(retryMs, () => this.#retry(one))
+    const again = this.#stopping ? soon && !this.#ended && this.#passes.isHalfDone(one.vm) : true
+    if (again) one.retry = this.#options.clock.after(retryMs, () => this.#retry(one))
   }
 
   #retry(one: TrackedVm): void {
@@ -346,7 +378,7 @@ export class Retargeter {
 
   #checkSettled(): void {
     const target = this.#target
-    if (target === null || !this.#open || !this.#listed || this.#settled !== null || this.#stopping) return
+    if (target === null || this.#gate !== 'all' || !this.#listed || this.#settled !== null || this.#stopping) return
     const counts = countStates(this.#vms.values())
     if (counts.queued + counts.working + counts.waiting > 0) return
     const { place, proxyURI, since } = target

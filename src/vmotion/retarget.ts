@@ -70,8 +70,9 @@ export type RetargetStep = ChangeStep | KeepStep | CannotStep
 /** Ports that were disconnected to be re-pointed, and not connected since. */
 export type HalfDone = ReadonlySet<string>
 
-export function halfDoneKey(vm: VmName, port: SerialPortInfo): string {
-  return `${vm.id}/${port.key}`
+export function halfDoneKey({ id, instanceUuid }: VmName, port: SerialPortInfo): string {
+  // A vCenter that was set up anew gives the id to another VM.
+  return `${instanceUuid ?? id}/${port.key}`
 }
 
 /** @returns every chosen port with what is to become of it; by VM name, then port. */

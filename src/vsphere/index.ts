@@ -17,6 +17,12 @@ export {
 } from './element.ts'
 export { type Fault, faultError, VsphereFault } from './faults.ts'
 export {
+  type FirewallRuleset,
+  readFirewall,
+  readHostConnection,
+  readServerTime,
+} from './host-facts.ts'
+export {
   customFieldNames,
   findVm,
   findVms,
@@ -31,6 +37,7 @@ export {
 } from './inventory.ts'
 export { VsphereInventory, type VsphereInventoryOptions } from './inventory-adapter.ts'
 export { VSPHERE_LIMITS, type VsphereLimits } from './limits.ts'
+export { LoginGuard } from './login-guard.ts'
 export { createView, forget, list, type ReadOptions, retrieve, retrieveOne } from './properties.ts'
 export { readExtraConfig, reconfigureVm, type VmChange } from './reconfigure.ts'
 export {

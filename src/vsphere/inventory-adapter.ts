@@ -4,6 +4,7 @@ import type {
   HostPlace,
   Inventory,
   InventoryOptions,
+  ListOptions,
   PortChange,
   VmName,
   VmPorts,
@@ -14,6 +15,7 @@ import { faultError } from './faults.ts'
 import { findVms, HOST_PROPERTIES, hostInfo } from './inventory.ts'
 import { type KnownDevices, listVmPorts, readVmPorts, vmRef } from './inventory-vms.ts'
 import { VSPHERE_LIMITS } from './limits.ts'
+import { LoginGuard } from './login-guard.ts'
 import { retrieveOne } from './properties.ts'
 import { reconfigureVm } from './reconfigure.ts'
 import { type Direction, editSerialPort } from './serial-ports.ts'
@@ -22,16 +24,23 @@ import type { ObjectContent } from './specs.ts'
 import { type News, watch } from './watch.ts'
 
 export interface VsphereInventoryOptions {
-  /** Opens the session when it is first needed; called again after it has failed. The inventory closes the session. */
-  readonly connect: (signal: AbortSignal) => Promise<VsphereSession>
+  /**
+   * Opens the session when it is first needed; called again after it has failed. The inventory closes the session.
+   * @param guard for `connect`: knows of logins that were refused before.
+   */
+  readonly connect: (signal: AbortSignal, guard: LoginGuard) => Promise<VsphereSession>
   /** Following a VM has met with trouble; it goes on by itself. `retryMs`: until the next attempt. */
   readonly onTrouble?: (error: unknown, retryMs: number) => void
   /** After the above: news comes again. */
   readonly onWell?: () => void
   readonly clock?: Clock
-  /** After a refused login none is tried for so long: directories lock accounts after a few. Milliseconds. */
+  /** After a refused login none is tried for so long, longer after the next: directories lock accounts. Milliseconds. */
   readonly loginPauseMs?: number
 }
+
+const INSTANCE_UUID = 'config.instanceUuid'
+/** After a refused login the pause doubles up to so many of the first one: then it is seen whether the password changed. */
+const MOST_PAUSES = 8
 
 /** The owner calls `close` at the end. */
 export class VsphereInventory implements Inventory {
@@ -40,10 +49,13 @@ export class VsphereInventory implements Inventory {
   readonly #closing = new AbortController()
   #session: VsphereSession | null = null
   #connecting: Promise<VsphereSession> | null = null
-  #refused: { readonly error: unknown; readonly at: number } | null = null
+  readonly #guard: LoginGuard
+  #refused: { readonly error: unknown; readonly until: number; readonly pauseMs: number } | null = null
 
   constructor(options: VsphereInventoryOptions) {
     this.#options = options
+    const { clock = systemClock, loginPauseMs = VSPHERE_LIMITS.loginPauseMs } = options
+    this.#guard = new LoginGuard(clock, loginPauseMs)
   }
 
   /**
@@ -73,8 +85,8 @@ export class VsphereInventory implements Inventory {
 
   async readPlace(vm: VmName, options: InventoryOptions): Promise<HostPlace | null> {
     const session = await this.session(options)
-    const found = await retrieveOne(session, vmRef(vm), ['runtime.host'], options)
-    if (found === null) throw gone(vm)
+    const found = await retrieveOne(session, vmRef(vm), ['runtime.host', INSTANCE_UUID], options)
+    if (found === null || isOther(vm, found.properties.get(INSTANCE_UUID))) throw gone(vm)
     mayRead(found, 'runtime.host', `the host of VM ${shown(vm)}`)
     const ref = hostRef(found.properties.get('runtime.host'))
     if (ref === null) return null
@@ -91,7 +103,7 @@ export class VsphereInventory implements Inventory {
     const session = await this.session(options)
     const { onTrouble, onWell } = this.#options
     let troubled = false
-    const query = { type: 'VirtualMachine', properties: ['runtime.host'], objects: [vmRef(vm)] }
+    const query = { type: 'VirtualMachine', properties: ['runtime.host', INSTANCE_UUID], objects: [vmRef(vm)] }
     const news: AsyncIterable<News> = watch(session, query, {
       signal: options.signal,
       onTrouble: (error, retryMs) => {
@@ -103,7 +115,7 @@ export class VsphereInventory implements Inventory {
       if (troubled) onWell?.()
       troubled = false
       for (const { kind, changes, missing } of updates) {
-        if (kind === 'leave') throw gone(vm)
+        if (kind === 'leave' || isOther(vm, changes.get(INSTANCE_UUID))) throw gone(vm)
         mayRead({ missing }, 'runtime.host', `the host of VM ${shown(vm)}`)
         const host = changes.get('runtime.host')
         // On `enter` all that is set is told: a VM without host is one of which it is not.
@@ -112,13 +124,13 @@ export class VsphereInventory implements Inventory {
     }
   }
 
-  async listVms(wanted: WantedFacts, options: InventoryOptions): Promise<readonly VmPorts[]> {
+  async listVms(wanted: WantedFacts, options: ListOptions): Promise<readonly VmPorts[]> {
     return listVmPorts(await this.session(options), wanted, this.#devices, options)
   }
 
   async readVm(vm: VmPorts, options: InventoryOptions): Promise<VmPorts> {
     const found = await readVmPorts(await this.session(options), vm, this.#devices, options)
-    if (found === null) throw gone(vm)
+    if (found === null || isOtherUuid(vm, found.instanceUuid)) throw gone(vm)
     return found
   }
 
@@ -155,19 +167,35 @@ export class VsphereInventory implements Inventory {
 
   async #connect(): Promise<VsphereSession> {
     const { connect, clock = systemClock, loginPauseMs = VSPHERE_LIMITS.loginPauseMs } = this.#options
+    const refused = this.#refused
+    const waits = refused !== null && clock.now() < refused.until
     try {
-      if (this.#refused !== null && clock.now() - this.#refused.at < loginPauseMs) throw this.#refused.error
+      if (waits) throw refused.error
+      this.#session = await connect(this.#closing.signal, this.#guard)
       this.#refused = null
-      this.#session = await connect(this.#closing.signal)
       return this.#session
     } catch (error) {
-      const isRefusal = error instanceof VspcError && error.code === 'VSPC_VSPHERE_LOGIN'
-      if (isRefusal && this.#refused === null) this.#refused = { error, at: clock.now() }
+      if (!waits && error instanceof VspcError && error.code === 'VSPC_VSPHERE_LOGIN') {
+        const pauseMs = Math.min(MOST_PAUSES * loginPauseMs, 2 * (refused?.pauseMs ?? loginPauseMs / 2))
+        this.#refused = { error, until: clock.now() + pauseMs, pauseMs }
+      }
       throw error
     } finally {
       this.#connecting = null
     }
   }
+}
+
+/**
+ * A vCenter that was set up anew, or restored from an older backup, gives the same ids to other VMs. Nobody but those
+ * that are meant may be followed or changed.
+ */
+function isOther(vm: VmName, instanceUuid: Element | null | undefined): boolean {
+  return isOtherUuid(vm, instanceUuid?.text ?? null)
+}
+
+function isOtherUuid({ instanceUuid }: VmName, found: string | null): boolean {
+  return instanceUuid !== null && found !== null && found !== '' && found !== instanceUuid
 }
 
 function hostRef(element: Element | null | undefined): ManagedRef | null {

@@ -1,8 +1,8 @@
 /** VMs with their serial ports, as the re-pointing wants them: all in one listing, or one read afresh. */
-import type { SerialPortInfo, VmName, VmPorts, WantedFacts } from '../vmotion/index.ts'
+import type { ListOptions, SerialPortInfo, VmName, VmPorts, WantedFacts } from '../vmotion/index.ts'
 import { asRef, type ManagedRef, parseFlag, refKey } from './element.ts'
 import { customFieldNames, readCustomValues, vmIdentity } from './inventory.ts'
-import { list, type ReadOptions, retrieveOne } from './properties.ts'
+import { list, type ReadOptions, retrieve, retrieveOne } from './properties.ts'
 import { readSerialPorts, type SerialPort } from './serial-ports.ts'
 import type { VsphereSession } from './session.ts'
 import type { ObjectContent } from './specs.ts'
@@ -10,14 +10,11 @@ import type { ObjectContent } from './specs.ts'
 /** The device behind a port: an edit echoes it whole, so it is kept for as long as the port is known. */
 export type KnownDevices = WeakMap<SerialPortInfo, SerialPort>
 
-const VM_PROPERTIES = [
-  'name',
-  'config.instanceUuid',
-  'config.uuid',
-  'config.template',
-  'runtime.powerState',
-  'config.hardware.device',
-]
+const FACTS = ['name', 'config.instanceUuid', 'config.uuid', 'config.template']
+/** All devices, and they are long: some 10 kB of each VM. Power belongs to them: what is off has nothing connected. */
+const DEVICES = ['runtime.powerState', 'config.hardware.device']
+/** VMs that one call names. */
+const CHUNK = 500
 /** What stands between a VM and the root, and has a name in paths. */
 const FOLDERS = ['Folder', 'Datacenter']
 const POOLS = [...FOLDERS, 'ComputeResource', 'ResourcePool']
@@ -27,12 +24,12 @@ export function vmRef({ id }: Pick<VmName, 'id'>): ManagedRef {
   return { type: 'VirtualMachine', value: id }
 }
 
-/** Without templates. */
+/** Without templates. Where only some VMs are wanted, all are read without their devices first. */
 export async function listVmPorts(
   session: VsphereSession,
   wanted: WantedFacts,
   devices: KnownDevices,
-  options: ReadOptions,
+  { only, ...options }: ListOptions,
 ): Promise<VmPorts[]> {
   const { folders, resourcePools, customValues } = wanted
   const extra = [
@@ -41,17 +38,38 @@ export async function listVmPorts(
     ...(customValues ? ['customValue'] : []),
   ]
   const [found, pathOf, fields] = await Promise.all([
-    list(session, 'VirtualMachine', [...VM_PROPERTIES, ...extra], options),
+    list(session, 'VirtualMachine', [...FACTS, ...extra, ...(only === undefined ? DEVICES : [])], options),
     readPaths(session, resourcePools ? POOLS : folders ? FOLDERS : [], options),
     customValues ? customFieldNames(session, options) : new Map<number, string>(),
   ])
-  return found.filter(isNoTemplate).map((object) => ({
+  const vms = found.filter(isNoTemplate).map((object) => ({
     ...vmPorts(object, devices),
     // A VM in a vApp has no folder.
     folder: folders ? pathOf(asRef(object.properties.get('parent'))) : '',
     resourcePool: resourcePools ? pathOf(asRef(object.properties.get('resourcePool'))) : '',
     customValues: readCustomValues(object.properties.get('customValue'), fields),
   }))
+  return only === undefined ? vms : withPorts(session, vms.filter(only), devices, options)
+}
+
+async function withPorts(
+  session: VsphereSession,
+  vms: readonly VmPorts[],
+  devices: KnownDevices,
+  options: ReadOptions,
+): Promise<VmPorts[]> {
+  const all: VmPorts[] = []
+  for (let at = 0; at < vms.length; at += CHUNK) {
+    const chunk = vms.slice(at, at + CHUNK)
+    const query = { type: 'VirtualMachine', properties: DEVICES, objects: chunk.map(vmRef) }
+    const found = new Map((await retrieve(session, query, options)).map((object) => [object.ref.value, object]))
+    for (const vm of chunk) {
+      const object = found.get(vm.id)
+      // Deleted in this moment.
+      if (object !== undefined) all.push({ ...vm, ...hardware(object, devices) })
+    }
+  }
+  return all
 }
 
 /** Null when it is gone. */
@@ -61,7 +79,7 @@ export async function readVmPorts(
   devices: KnownDevices,
   options: ReadOptions,
 ): Promise<VmPorts | null> {
-  const found = await retrieveOne(session, vmRef(vm), VM_PROPERTIES, options)
+  const found = await retrieveOne(session, vmRef(vm), [...FACTS, ...DEVICES], options)
   if (found === null) return null
   const { folder, resourcePool, customValues } = vm
   return { ...vmPorts(found, devices), folder, resourcePool, customValues }
@@ -80,8 +98,14 @@ function vmPorts(object: ObjectContent, devices: KnownDevices): Fresh {
     name,
     instanceUuid,
     biosUuid,
-    poweredOn: object.properties.get('runtime.powerState')?.text === 'poweredOn',
-    ports: readSerialPorts(object.properties.get('config.hardware.device')).map((port) => portInfo(port, devices)),
+    ...hardware(object, devices),
+  }
+}
+
+function hardware({ properties }: ObjectContent, devices: KnownDevices): Pick<VmPorts, 'poweredOn' | 'ports'> {
+  return {
+    poweredOn: properties.get('runtime.powerState')?.text === 'poweredOn',
+    ports: readSerialPorts(properties.get('config.hardware.device')).map((port) => portInfo(port, devices)),
   }
 }
 

@@ -13,7 +13,7 @@ export const VSPHERE_LIMITS = {
    * not notice that its session has been ended.
    */
   keepAliveMs: 30_000,
-  /** After a refused login none is tried for so long: directories lock accounts after a few. */
+  /** After a refused login the same password is not tried for so long, and longer each time: accounts get locked. */
   loginPauseMs: 30_000,
   /** First and longest pause of a watch before it tries again to reach the server. */
   retryMinMs: 500,

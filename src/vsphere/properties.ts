@@ -1,6 +1,7 @@
 /** Reading properties of many objects, page by page, and container views. */
 import { VspcError } from '../base/index.ts'
 import { leaf, type ManagedRef, node, refElement, requireRef } from './element.ts'
+import { VsphereFault } from './faults.ts'
 import type { VsphereSession } from './session.ts'
 import { type ObjectContent, type PropertyQuery, propertySpec, readRetrieved } from './specs.ts'
 
@@ -19,26 +20,37 @@ export async function retrieve(
   options: ReadOptions = {},
 ): Promise<ObjectContent[]> {
   if (query.objects?.length === 0 && query.view === undefined) return []
-  return sessionBound(session, async () => {
-    const found: ObjectContent[] = []
-    const collector = session.content.propertyCollector
-    const bound = { ...options, bound: true, repeatable: query.view === undefined }
-    let response = await session.call(
-      collector,
-      'RetrievePropertiesEx',
-      [propertySpec(query)('specSet'), node('options', [leaf('maxObjects', session.limits.pageObjects)])],
-      { ...bound, bound: query.view !== undefined },
-    )
-    for (;;) {
-      const { objects, token } = readRetrieved(response)
-      for (const object of objects) found.push(object)
-      if (token === null || token === '') return found
-      response = await session.call(collector, 'ContinueRetrievePropertiesEx', [leaf('token', token)], {
-        ...options,
-        bound: true,
-      })
-    }
-  })
+  return sessionBound(session, () => readAll(session, query, options, session.epoch))
+}
+
+/** @param epoch of the session that the view, if there is one, was made in. */
+async function readAll(
+  session: VsphereSession,
+  query: PropertyQuery,
+  options: ReadOptions,
+  epoch: number,
+): Promise<ObjectContent[]> {
+  const found: ObjectContent[] = []
+  const collector = session.content.propertyCollector
+  const ofView = query.view !== undefined
+  let response = await session.call(
+    collector,
+    'RetrievePropertiesEx',
+    [propertySpec(query)('specSet'), node('options', [leaf('maxObjects', session.limits.pageObjects)])],
+    { ...options, bound: ofView, repeatable: !ofView },
+  )
+  for (;;) {
+    const { objects, token } = readRetrieved(response)
+    const more = token !== null && token !== ''
+    // Somebody else has logged in anew meanwhile: views and tokens of before mean nothing, or too little, from there on.
+    if (session.epoch !== epoch && (ofView || more)) throw sessionLost()
+    for (const object of objects) found.push(object)
+    if (!more) return found
+    response = await session.call(collector, 'ContinueRetrievePropertiesEx', [leaf('token', token)], {
+      ...options,
+      bound: true,
+    })
+  }
 }
 
 /** One object; null when it is gone. */
@@ -65,9 +77,10 @@ export function list(
   options: ReadOptions & { readonly below?: ManagedRef } = {},
 ): Promise<ObjectContent[]> {
   return sessionBound(session, async () => {
+    const { epoch } = session
     const view = await createView(session, type, options)
     try {
-      return await retrieve(session, { type, properties, view }, options)
+      return await readAll(session, { type, properties, view }, options, epoch)
     } finally {
       await forget(session, view, 'DestroyView')
     }
@@ -100,15 +113,27 @@ export async function forget(session: VsphereSession, ref: ManagedRef, method: s
   }
 }
 
-/** Runs `step` again, once, when a new session took the things away that it had on the server. */
+const MOST_BEGINNINGS = 3
+
+/** Runs `step` again when a new session took the things away that it had on the server. */
 async function sessionBound<T>(session: VsphereSession, step: () => Promise<T>): Promise<T> {
-  const epoch = session.epoch
-  try {
-    return await step()
-  } catch (error) {
-    const code = error instanceof VspcError ? error.code : null
-    const lost = code === 'VSPC_VSPHERE_SESSION' || (code === 'VSPC_VSPHERE_NOT_FOUND' && session.epoch !== epoch)
-    if (lost && !session.closing.aborted) return step()
-    throw error
+  for (let beginnings = 1; ; beginnings++) {
+    const { epoch } = session
+    try {
+      return await step()
+    } catch (error) {
+      const code = error instanceof VspcError ? error.code : null
+      // As a fault of the server it came twice, with a new login between.
+      const renewed = code === 'VSPC_VSPHERE_SESSION' && !(error instanceof VsphereFault)
+      const lost = renewed || (session.epoch !== epoch && ABOUT_THINGS.has(code))
+      if (!lost || session.closing.aborted || beginnings === MOST_BEGINNINGS) throw error
+    }
   }
+}
+
+/** What a server says of things that were another session's. */
+const ABOUT_THINGS = new Set<string | null>(['VSPC_VSPHERE_NOT_FOUND', 'VSPC_VSPHERE_FAULT'])
+
+function sessionLost(): VspcError {
+  return new VspcError('VSPC_VSPHERE_SESSION', 'the vSphere session was renewed in the middle of a reading')
 }

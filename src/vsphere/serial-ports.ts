@@ -105,7 +105,9 @@ export function editSerialPort(port: SerialPort, change: SerialPortChange): Elem
         `${port.label || `device ${port.key}`} cannot be connected or disconnected`,
       )
     }
-    device = withChild(device, flags.reduce(withChild, before))
+    // What became of an earlier connect is the server's to say; a simulator takes it for a wish, and keeps it.
+    const told = { ...before, children: before.children.filter(({ name }) => name !== 'status') }
+    device = withChild(device, flags.reduce(withChild, told))
   }
   return deviceChange('edit', device)
 }

@@ -15,6 +15,7 @@ import { SoapChannel } from './channel.ts'
 import { childOf, type Element, leaf, type ManagedRef, node, textOf } from './element.ts'
 import { faultError, VsphereFault } from './faults.ts'
 import { type VsphereLimits, vsphereLimits } from './limits.ts'
+import { LoginGuard } from './login-guard.ts'
 import { type About, readServiceContent, SERVICE_INSTANCE, type ServiceContent } from './service-content.ts'
 import { encodeCall, readAnswer } from './soap.ts'
 import { propertySpec } from './specs.ts'
@@ -35,6 +36,8 @@ export interface ConnectOptions {
   readonly dial?: Endpoint | null
   /** For connecting only. */
   readonly signal?: AbortSignal
+  /** Shared by sessions that are opened one after another with the same user. Default: one of its own. */
+  readonly guard?: LoginGuard
   readonly limits?: Partial<VsphereLimits>
   readonly clock?: Clock
   readonly log?: Logger
@@ -119,7 +122,7 @@ export class VsphereSession {
   /** Counts logins: what was bound to an older one is gone. */
   #epoch = 0
   #login: Promise<void> | null = null
-  #refused: { error: unknown; at: number } | null = null
+  readonly #guard: LoginGuard
   #keepAlive: Timer | null = null
 
   /** Not logged in yet: use {@link connect}. */
@@ -130,6 +133,7 @@ export class VsphereSession {
     this.log = options.log
     this.#channel = channel
     this.#options = options
+    this.#guard = options.guard ?? new LoginGuard(options.clock, options.limits.loginPauseMs)
     this.tasks = new TaskWaiter(this)
     // Every call of the session listens.
     setMaxListeners(0, this.closing)
@@ -254,10 +258,8 @@ export class VsphereSession {
   }
 
   async #logIn(): Promise<void> {
-    const refused = this.#refused
-    if (refused !== null && this.clock.now() - refused.at < this.limits.loginPauseMs) throw refused.error
-    this.#refused = null
     const password = await this.#options.password()
+    this.#guard.admit(password)
     try {
       let cookie: string | null = null
       await callOnce(this.#channel, {
@@ -277,11 +279,10 @@ export class VsphereSession {
       this.#cookie = cookie
     } catch (thrown) {
       const error = withoutSecret(thrown, password, `cannot log in to ${this.url} as ${this.#options.user}: `)
-      if (error instanceof VspcError && error.code === 'VSPC_VSPHERE_LOGIN') {
-        this.#refused = { error, at: this.clock.now() }
-      }
+      if (error instanceof VspcError && error.code === 'VSPC_VSPHERE_LOGIN') this.#guard.refused(password, error)
       throw error
     }
+    this.#guard.accepted()
     this.#epoch++
     this.#watchOver()
     if (this.#epoch > 1) this.log.info({ vsphere: this.url }, 'vSphere session renewed')

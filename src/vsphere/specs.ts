@@ -35,8 +35,8 @@ export function propertySpec({ type, properties, objects = [], view }: PropertyQ
     node('propSet', [leaf('type', type), ...properties.map((path) => leaf('pathSet', path))]),
     ...objects.map((object) => node('objectSet', [refElement('obj', object), leaf('skip', false)])),
     view === undefined ? null : node('objectSet', [refElement('obj', view), leaf('skip', true), members]),
-    // One object that has been deleted must not hide all others.
-    leaf('reportMissingObjectsInResults', true),
+    // One object that has been deleted must not hide all others. But a view that is gone must not look like an empty one.
+    view === undefined ? leaf('reportMissingObjectsInResults', true) : null,
   ]
   return (name) => node(name, children)
 }

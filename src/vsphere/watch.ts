@@ -15,6 +15,8 @@ export interface WatchQuery {
   /** These objects; default: all of the type `below` a folder. */
   readonly objects?: readonly ManagedRef[]
   readonly below?: ManagedRef
+  /** In one answer; default: `limits.pageObjects`. Fewer where properties may be large. */
+  readonly maxObjects?: number
 }
 
 export interface WatchOptions {
@@ -45,6 +47,9 @@ const PASSING = new Set([
   'VSPC_VSPHERE_BUSY',
 ])
 
+/** What a poll is told whose server no longer knows how far we were, or has ended session or collector. [doc] */
+const FORGOTTEN = new Set(['InvalidCollectorVersion', 'RequestCanceled'])
+
 /** How long the poll may be over time before it is given up. */
 const POLL_GRACE_MS = 10_000
 
@@ -65,14 +70,17 @@ export async function* watch(
   const { retryMinMs, retryMaxMs } = session.limits
   let pauseMs = retryMinMs
   for (;;) {
+    let toldAt: number | null = null
     try {
       for await (const news of watchOnce(session, query, signal)) {
-        pauseMs = retryMinMs
+        toldAt ??= session.clock.now()
         yield news
       }
     } catch (error) {
       signal.throwIfAborted()
       if (!(error instanceof VspcError) || !PASSING.has(error.code)) throw error
+      // One that breaks off after its first news each time is no better than one that cannot be begun.
+      if (toldAt !== null && session.clock.now() - toldAt > retryMaxMs) pauseMs = retryMinMs
       // Half of it by chance, so that all watchers do not come back at the same moment.
       const retryMs = Math.round(pauseMs * (0.5 + random() / 2))
       session.log.debug({ reason: errorMessage(error), retryMs }, 'vSphere watch begins anew')
@@ -107,7 +115,8 @@ async function* watchOnce(
       signal,
       bound: true,
     })
-    yield* poll(session, collector, new Map((objects ?? []).map((ref) => [refKey(ref), ref])), signal)
+    const page = query.maxObjects ?? session.limits.pageObjects
+    yield* poll(session, collector, new Map((objects ?? []).map((ref) => [refKey(ref), ref])), page, signal)
   } catch (error) {
     // A reason of ours; whoever iterates has to begin anew, not to end.
     if (renewed.signal.aborted && !outer.aborted) throw sessionLost()
@@ -129,11 +138,12 @@ async function* poll(
   session: VsphereSession,
   collector: ManagedRef,
   awaited: Map<string, ManagedRef>,
+  page: number,
   signal: AbortSignal,
 ): AsyncGenerator<News, void, undefined> {
-  const { maxWaitMs, pageObjects, requestMs } = session.limits
+  const { maxWaitMs, requestMs } = session.limits
   const waitS = Math.max(1, Math.round(maxWaitMs / 1_000))
-  const wait = node('options', [leaf('maxWaitSeconds', waitS), leaf('maxObjectUpdates', pageObjects)])
+  const wait = node('options', [leaf('maxWaitSeconds', waitS), leaf('maxObjectUpdates', page)])
   let version = ''
   let restarted = true
   for (;;) {
@@ -144,8 +154,7 @@ async function* poll(
         timeoutMs: waitS * 1_000 + Math.min(POLL_GRACE_MS, requestMs),
       })
       .catch((error: unknown) => {
-        // The server no longer knows how far we were.
-        throw error instanceof VsphereFault && error.fault === 'InvalidCollectorVersion' ? sessionLost() : error
+        throw error instanceof VsphereFault && FORGOTTEN.has(error.fault) ? sessionLost() : error
       })
     const set = readUpdates(response)
     if (set === null) continue

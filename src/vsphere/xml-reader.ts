@@ -49,6 +49,7 @@ export class XmlReader {
 
   /** The root element. @throws RemoteProtocolError VSPC_VSPHERE_ANSWER, when the document has not ended, too. */
   finish(): Element {
+    if (this.#elements === 0) throw unreadable('it is empty')
     this.#guarded(() => this.#parser.close())
     if (this.#root === null) throw unreadable('it is empty')
     return this.#root

@@ -189,7 +189,7 @@ describe('the plan', () => {
 
   test('a port that was disconnected by us is connected again, though it starts disconnected', () => {
     const one = vm(1, [port(9000, TO, { connected: false, startConnected: false })])
-    const [step] = planRetarget([one], target, new Set(['vm-1/9000']))
+    const [step] = planRetarget([one], target, new Set(['50000000-0000-4000-8000-000000000001/9000']))
     expect(step).toMatchObject({ do: 'change', why: 'disconnected', disconnect: false, connect: true })
   })
 
@@ -238,10 +238,10 @@ test.each([
   ['VSPC_VSPHERE_BUSY', 'busy'],
   ['VSPC_VSPHERE_TASK_TIMEOUT', 'busy'],
   ['VSPC_VSPHERE_PERMISSION', 'permission'],
-  ['VSPC_VSPHERE_LOGIN', 'permission'],
+  ['VSPC_VSPHERE_LOGIN', 'transient'],
   ['VSPC_VSPHERE_NOT_FOUND', 'gone'],
   ['VSPC_VSPHERE_FAULT', 'refused'],
-  ['VSPC_TLS_PIN_MISMATCH', 'refused'],
+  ['VSPC_TLS_PIN_MISMATCH', 'transient'],
 ] as const)('%s is %s', (code, kind) => {
   expect(failureOf(failure(code)).kind).toBe(kind)
   expect(failureOf(new TypeError('bug')).kind).toBe('refused')

@@ -28,6 +28,7 @@ import {
   type VsphereSession,
 } from '../../src/vsphere/index.ts'
 import { type CertificateFiles, TestCertificates } from '../support/certificates.ts'
+import { FaultProxy } from '../support/fault-proxy.ts'
 import { describeWithPeers } from '../support/peers.ts'
 import { VCSIM_PASSWORD, VCSIM_USER, Vcsim } from '../support/vcsim.ts'
 import { addPorts, allVms, clusterHosts, portsOfAll, refsOf, relocate } from '../support/vcsim-fleet.ts'
@@ -156,6 +157,31 @@ describeWithPeers(['vcsim', 'openssl'], 'the inventory and vcsim', () => {
     const names = (await inventory.listVms(NOTHING_MORE, some())).map(({ name }) => name)
     expect(names).not.toContain('DC0_H0_VM1')
     expect(names).toHaveLength(5)
+  })
+
+  test('devices are read only of VMs that are meant: a vCenter with thousands is not read whole for a few', async () => {
+    const proxy = await FaultProxy.start(sim.tcpPort, certificate)
+    open.push(() => proxy.stop())
+    const [ref] = await refsOf(session, ['DC0_H0_VM2'])
+    await addPorts(session, [ref!], () => backing(OLD))
+    const inventory = newInventory({ url: proxy.url })
+    const asked: string[] = []
+    const only = (vm: VmPorts) => {
+      asked.push(`${vm.name} in ${vm.folder}, ${vm.ports.length} ports`)
+      return vm.name === 'DC0_H0_VM2' || vm.name === 'nobody'
+    }
+    const found = await inventory.listVms({ ...NOTHING_MORE, folders: true }, { ...some(), only })
+    expect(found.map(({ name, folder, poweredOn, ports }) => [name, folder, poweredOn, ports.length])).toEqual([
+      ['DC0_H0_VM2', '/DC0/vm', true, 1],
+    ])
+    expect(asked).toContain('DC0_H0_VM0 in /DC0/vm, 0 ports')
+    const devices = proxy.calls.filter(({ body }) => body.includes('config.hardware.device'))
+    expect(devices.map(({ body }) => [...body.matchAll(/<obj type="(\w+)">([\w-]+)</g)].map(([, , id]) => id))).toEqual(
+      [[ref!.value]],
+    )
+    // Its ports can be changed as if all had been read at once.
+    await inventory.changePorts(found[0]!, [{ port: found[0]!.ports[0]!, connected: false }], some())
+    expect(await inventory.listVms(NOTHING_MORE, { ...some(), only: () => false })).toEqual([])
   })
 
   test('the backing of one port changes and nothing else of it, nor of its neighbours', async () => {

@@ -85,20 +85,22 @@ describe('serial ports', () => {
     expect(readSerialPorts(null)).toEqual([])
   })
 
-  test('an edit echoes the whole device: only what was asked for is different', () => {
+  test('an edit echoes the whole device: only what was asked for is different, and its status is left to the server', () => {
     const port = readSerialPorts(xml(DEVICES))[1]!
     const before = encodeElement({ ...port.device, name: 'device' })
     const disconnect = editSerialPort(port, { connected: false })
     expect(textOf(disconnect, 'operation')).toBe('edit')
     expect(encodeElement(childOf(disconnect, 'device')!)).toBe(
-      before.replace('<connected>true</connected>', '<connected>false</connected>'),
+      before.replace('<connected>true</connected><status>ok</status>', '<connected>false</connected>'),
     )
     const repointed = editSerialPort(port, {
       backing: { serviceURI: 'vspc', direction: 'client', proxyURI: 'telnet://10.0.0.2:13370' },
       connected: true,
     })
     expect(encodeElement(childOf(repointed, 'device')!)).toBe(
-      before.replace('telnet://10.0.0.1:13370#thumbprint=AA&amp;verify', 'telnet://10.0.0.2:13370'),
+      before
+        .replace('telnet://10.0.0.1:13370#thumbprint=AA&amp;verify', 'telnet://10.0.0.2:13370')
+        .replace('<status>ok</status>', ''),
     )
   })
 
@@ -199,14 +201,16 @@ describe('URLs', () => {
 })
 
 describe('property collector', () => {
-  test('a query for a view goes through its members; missing objects do not hide the others', () => {
-    const spec = encodeElement(
-      propertySpec({ type: 'VirtualMachine', properties: ['name'], view: { type: 'ContainerView', value: 'v' } })(
-        'specSet',
-      ),
+  test('a query for a view goes through its members; a view that is gone is not reported as an empty one', () => {
+    const query = { type: 'VirtualMachine', properties: ['name'] }
+    const spec = encodeElement(propertySpec({ ...query, view: { type: 'ContainerView', value: 'v' } })('specSet'))
+    const objects = [{ type: 'VirtualMachine', value: 'vm-1' }]
+    expect(encodeElement(propertySpec({ ...query, objects })('specSet'))).toContain(
+      // One that is gone does not hide the others.
+      '<reportMissingObjectsInResults>true</reportMissingObjectsInResults>',
     )
     expect(spec).toBe(
-      '<specSet><propSet><type>VirtualMachine</type><pathSet>name</pathSet></propSet><objectSet><obj type="ContainerView">v</obj><skip>true</skip><selectSet xsi:type="TraversalSpec"><name>members</name><type>ContainerView</type><path>view</path><skip>false</skip></selectSet></objectSet><reportMissingObjectsInResults>true</reportMissingObjectsInResults></specSet>',
+      '<specSet><propSet><type>VirtualMachine</type><pathSet>name</pathSet></propSet><objectSet><obj type="ContainerView">v</obj><skip>true</skip><selectSet xsi:type="TraversalSpec"><name>members</name><type>ContainerView</type><path>view</path><skip>false</skip></selectSet></objectSet></specSet>',
     )
   })
 

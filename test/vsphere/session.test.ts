@@ -8,6 +8,7 @@ import { parseEndpoint } from '../../src/transport/index.ts'
 import {
   type ConnectOptions,
   connect,
+  LoginGuard,
   leaf,
   reconfigureVm,
   retrieve,
@@ -162,6 +163,48 @@ describe('the login', () => {
     clock.advance(made.limits.loginPauseMs + 1)
     await failure(made.call(VM, 'Anything'))
     expect(fake.count('Login')).toBe(3)
+  })
+
+  test('a password that is refused again and again is tried ever less often, never five times in three minutes', async () => {
+    const clock = new ManualClock()
+    const made = await session({ clock })
+    fake.answers['Login'] = () => 'fault:InvalidLogin'
+    fake.sessions.clear()
+    const tried: number[] = []
+    for (let s = 0; s < 7_200; s += 10) {
+      const before = fake.count('Login')
+      await failure(made.call(VM, 'Anything'))
+      if (fake.count('Login') > before) tried.push(s)
+      clock.advance(10_000)
+    }
+    expect(tried.slice(0, 6)).toEqual([0, 30, 90, 210, 450, 930])
+    expect(tried.length).toBeLessThan(15)
+    expect(tried.filter((at) => at <= 180).length).toBeLessThan(5)
+  })
+
+  test('a password that was changed meanwhile is tried at once', async () => {
+    const clock = new ManualClock()
+    let password = 'old'
+    const made = await session({ clock, password: () => password })
+    const login = fake.answers['Login']
+    fake.answers['Login'] = (call) => (call.body.includes('>new<') ? (login?.(call) ?? null) : 'fault:InvalidLogin')
+    fake.answers['Ping'] = () => ''
+    fake.sessions.clear()
+    for (let i = 0; i < 3; i++) expect((await failure(made.call(VM, 'Ping'))).code).toBe('VSPC_VSPHERE_LOGIN')
+    password = 'new'
+    await made.call(VM, 'Ping')
+    expect(fake.count('Login')).toBe(3)
+  })
+
+  test('sessions that are opened one after another share what was refused', async () => {
+    const clock = new ManualClock()
+    const guard = new LoginGuard(clock, 30_000)
+    fake.answers['Login'] = () => 'fault:InvalidLogin'
+    for (let i = 0; i < 3; i++) expect((await failure(session({ clock, guard }))).code).toBe('VSPC_VSPHERE_LOGIN')
+    expect(fake.count('Login')).toBe(1)
+    clock.advance(30_001)
+    await failure(session({ clock, guard }))
+    expect(fake.count('Login')).toBe(2)
   })
 
   test('the password is asked for each time, so a changed one is taken up', async () => {

@@ -95,16 +95,19 @@ test('a poll whose connection breaks: the host is told again, as a new beginning
   await watching.return(undefined as never)
 })
 
-test('a collector that the server has forgotten, and polls that bring nothing', async () => {
-  const watching = watch(session, QUERY)
-  await next(watching)
-  const original = fake.answers['WaitForUpdatesEx']
-  const answers = ['', '', 'fault:InvalidCollectorVersion']
-  fake.answers['WaitForUpdatesEx'] = (call) => answers.shift() ?? original?.(call) ?? null
-  expect((await next(watching)).restarted).toBe(true)
-  expect(answers).toEqual([])
-  await watching.return(undefined as never)
-})
+test.each(['InvalidCollectorVersion', 'RequestCanceled'])(
+  'polls that bring nothing, and a collector that the server has forgotten: %s',
+  async (fault) => {
+    const watching = watch(session, QUERY)
+    await next(watching)
+    const original = fake.answers['WaitForUpdatesEx']
+    const answers = ['', '', `fault:${fault}`]
+    fake.answers['WaitForUpdatesEx'] = (call) => answers.shift() ?? original?.(call) ?? null
+    expect((await next(watching)).restarted).toBe(true)
+    expect(answers).toEqual([])
+    await watching.return(undefined as never)
+  },
+)
 
 test('a session that is renewed by another call ends the poll that would hang', async () => {
   const watching = watch(session, QUERY)
