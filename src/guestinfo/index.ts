@@ -1,5 +1,24 @@
 /** The channel between a VM and its appliance that needs no connection: keys and values that the host keeps. */
 export {
+  type ApplianceCall,
+  ApplianceSide,
+  type ApplianceSideOptions,
+  type ChangeOutcome,
+  type ChangeResult,
+  type VmKeys,
+  type VmLook,
+} from './appliance-side.ts'
+export type {
+  CollectorNews,
+  CollectorNewsType,
+  GuestExit,
+  GuestProcess,
+  PresentVm,
+  Seen,
+  VmGuestinfo,
+} from './collected.ts'
+export { type CollectorOptions, type CollectorState, type CollectorStatus, GuestinfoCollector } from './collector.ts'
+export {
   applyChanges,
   diffSnapshots,
   type GuestChange,
@@ -25,6 +44,7 @@ export {
   type VicKey,
   type VicStep,
 } from './keys.ts'
+export type { ResultLine, ResultType, VmRecords } from './ledger.ts'
 export { GUESTINFO_LIMITS, type GuestinfoLimits } from './limits.ts'
 export {
   type AddressRecord,
@@ -38,6 +58,8 @@ export {
   parseRecordKey,
   recordKey,
 } from './records.ts'
+export type { ResultFs } from './result-file.ts'
+export { ResultStore, type ResultStoreOptions, type ResultStoreStatus } from './result-store.ts'
 export { findTools, type RpcToolOptions, type RunTool, type Tool } from './rpctool.ts'
 export type { ToolOutcome } from './tool-answer.ts'
 export { decodeValue, encodeValue, NIL } from './values.ts'

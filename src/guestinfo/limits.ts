@@ -25,6 +25,35 @@ export const GUESTINFO_LIMITS = {
   maxSnapshotBytes: 4 << 20,
   /** Records of each kind that are taken from one VM. */
   maxRecords: 256,
+  /** One change over the API: keys, and bytes of keys and values. A VM has room for about 1 MiB in all. [doc] */
+  maxChangeKeys: 1_000,
+  maxChangeBytes: 4 << 20,
+  /** A change that met another one, or a server that was away: how often it is tried, and the pauses between. */
+  changeAttempts: 8,
+  changeRetryMinMs: 250,
+  changeRetryMaxMs: 8_000,
+  /**
+   * What is kept of one VM: records of each kind, and exits of each process, the current one among them. Of processes
+   * twice as many as are taken of one look in each scheme: none that is there pushes out another one that is.
+   */
+  maxKeptAddresses: 32,
+  maxKeptErrors: 32,
+  maxKeptProcesses: 128,
+  maxKeptExits: 4,
+  /** What is kept of all VMs together, in memory and on disk; some 100 bytes a record, and its text. */
+  maxKeptVms: 20_000,
+  maxKeptBytes: 32 << 20,
+  /** The file of results is written anew when it has more than this, and twice what is in force. */
+  compactMinBytes: 4 << 20,
+  /** Results that wait for the disk. Half of it is for exits alone: other records can be read again. */
+  maxPendingBytes: 8 << 20,
+  /** Pauses between attempts to write, and between attempts to reach the server anew. */
+  storeRetryMinMs: 200,
+  storeRetryMaxMs: 10_000,
+  collectRetryMinMs: 1_000,
+  collectRetryMaxMs: 60_000,
+  /** VMs in one answer: each may have 1 MiB of keys, which XML can make five, and an answer has room for 32. */
+  collectPageVms: 16,
 } as const
 
 export type GuestinfoLimits = { readonly [name in keyof typeof GUESTINFO_LIMITS]: number }

@@ -83,7 +83,12 @@ describe('set', () => {
     [['set', 'guestinfo.a=1', 'guestinfo.a=2'], 2, 'given twice'],
     [['set', 'a=1'], 2, 'did you mean guestinfo.a?'],
     [['set', `guestinfo.a=${'x'.repeat(65_536)}`], 2, 'one message to the host has room for'],
-    [['get', '--vsphere', 'https://vc/sdk', 'guestinfo.a'], 2, 'over the vSphere API is not in this version'],
+    [['get', '--vsphere', 'https://vc/sdk', 'guestinfo.a'], 2, 'the first argument is the VM, not a key'],
+    [['get', '--tool', '/x', '--vsphere', 'https://vc/sdk', 'web1'], 2, '--tool works inside a VM, --vsphere outside'],
+    [['get'], 2, 'which key? Give one or more'],
+    [['get', 'web1', 'guestinfo.a'], 2, 'for a VM seen from outside give --vsphere or VSPC_VSPHERE_URL'],
+    [['set', '--prepare', 'guestinfo.a'], 2, '--prepare is for the outside'],
+    [['watch', '--until-exit=main'], 2, '--until-exit is for the outside'],
     [['get', '--tool', '/none/vmware-rpctool', 'guestinfo.a'], 6, 'cannot be run: ENOENT'],
   ])('%j ends with %d', async (args, code, message) => {
     const vm = new FakeVm()
@@ -98,6 +103,11 @@ describe('set', () => {
     const [denied] = await guestinfo(new FakeVm({}, { setDisabled: true }), ['set', 'guestinfo.a=1'])
     expect([outside, denied]).toEqual([6, 4])
   })
+})
+
+test('watch --timeout ends with 124', async () => {
+  const vm = new FakeVm({ 'guestinfo.a': '1' })
+  expect(await guestinfo(vm, ['watch', '--timeout=2s', 'guestinfo.a'])).toEqual([124, 'guestinfo.a=1\n', ''])
 })
 
 test('watch prints what is there and each change, until it is interrupted', async () => {

@@ -7,7 +7,9 @@
  *     fake-rpctool.mjs power-cycle            the VM is switched off and on
  *     fake-rpctool.mjs host-set KEY VALUE     as the vSphere API does; an empty VALUE removes the key
  *
- * The VM is a JSON file, named by FAKE_VM:
+ * With FAKE_VCSIM and FAKE_VCSIM_VM it is the tool in a simulated VM: see fake-rpctool-vcsim.mjs. Otherwise
+ *
+ * the VM is a JSON file, named by FAKE_VM:
  *
  *     values      { KEY: { value, volatile } }. Keys made while the VM is on are volatile: they vanish at its power-off
  *     on          whether the VM is on, for host-set; true
@@ -26,6 +28,18 @@
  */
 import { readFileSync, renameSync, writeFileSync } from 'node:fs'
 import { setTimeout as sleep } from 'node:timers/promises'
+
+if (process.env.FAKE_VCSIM) {
+  const { FakeEsx } = await import('./fake-rpctool-vcsim.mjs')
+  const [style, ...rest] = process.argv.slice(2)
+  const esx = FakeEsx.load(process.env.FAKE_VCSIM)
+  const [ok, text] = await esx.rpc(process.env.FAKE_VCSIM_VM, style === 'vmtoolsd' ? rest[1] : rest[0])
+  esx.close()
+  await new Promise((resolve) => {
+    ;(ok ? process.stdout : process.stderr).write(`${text}\n`, resolve)
+  })
+  process.exit(ok ? 0 : 1)
+}
 
 const file = process.env.FAKE_VM
 if (!file) throw new Error('FAKE_VM names no file')
