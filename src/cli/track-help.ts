@@ -22,6 +22,11 @@ leads to now: CONTROL#NAME=ENDPOINT, with the relay's control endpoint, the
 name of the next hop there, and the endpoint to dial (its files are those of
 the relay's machine).
 
+All of it may stand in the sections vsphere and track of --config, the file of
+vspc serve, which then does the same by itself; flags count more. So
+  vspc track --config /etc/vspc.yaml --plan
+shows what the server would change.
+
 Changes are printed on stdout, with --json one line of JSON for each event;
 everything else goes to stderr. The user needs System.View and System.Read,
 VirtualMachine.Config.EditDevice and VirtualMachine.Interact.DeviceConnection.

@@ -1,10 +1,9 @@
 /** What `vspc track` says: what was changed on stdout, everything else on stderr. */
-import { cleanText, errorMessage } from '../base/index.ts'
+import type { PlanReport, TrackingEvent } from '../appliance/index.ts'
+import { cleanText } from '../base/index.ts'
 import {
   type ApplianceMove,
   type Failure,
-  type HostPlace,
-  type NextHopChange,
   type RetargetEvent,
   type RetargetStep,
   type RetargetSummary,
@@ -13,16 +12,9 @@ import {
 import { cleanMessage, printData, printNote } from './output.ts'
 import { formatTable } from './table.ts'
 
-/** Where it was noticed: following the appliance, waiting for news of it, or working on VMs. */
-export type TroubleSource = 'appliance' | 'news' | 'vms'
-
 export class TrackReport {
   readonly #json: boolean
   readonly #wall: () => number
-  /** What is wrong with the whole, as told last. */
-  readonly #troubles = new Map<TroubleSource, string>()
-  /** What is wrong with single VMs and peers, as told last. */
-  readonly #told = new Map<string, string>()
 
   /** @param wall milliseconds since 1970. */
   constructor(json: boolean, wall: () => number) {
@@ -30,8 +22,31 @@ export class TrackReport {
     this.#wall = wall
   }
 
+  take(event: TrackingEvent): void {
+    switch (event.kind) {
+      case 'moved':
+        this.moved(event.move)
+        break
+      case 'trouble':
+        // Of addresses that are missing the lines below say more.
+        if (event.source !== 'target' && event.source !== 'next-hops') this.#trouble(event.failure)
+        break
+      case 'well':
+        printNote('all is well again')
+        this.#event('well', {})
+        break
+      case 'hint':
+        printNote(`warning: ${cleanMessage(event.message)}`)
+        break
+      case 'retarget':
+        this.#retarget(event.event, event.news)
+        break
+      default:
+        event satisfies never
+    }
+  }
+
   moved({ from, to }: ApplianceMove): void {
-    this.well('appliance')
     this.#print('appliance', { host: to.name, from: from?.name ?? null, managementIps: to.managementIps }, () =>
       from === null || from.name === to.name
         ? `appliance on ${to.name}`
@@ -39,26 +54,14 @@ export class TrackReport {
     )
   }
 
-  /** Told once until it is well again, or something else is wrong. */
-  trouble(source: TroubleSource, { kind, message }: Failure): void {
-    // While the server is away all of them say the same.
-    const known = [...this.#troubles.values()].includes(message)
-    this.#troubles.set(source, message)
-    if (known) return
+  #trouble({ kind, message }: Failure): void {
     printNote(`${cleanMessage(message)}; trying again`)
     this.#event('trouble', { kind, message })
   }
 
-  well(source: TroubleSource): void {
-    if (!this.#troubles.delete(source) || this.#troubles.size > 0) return
-    printNote('all is well again')
-    this.#event('well', {})
-  }
-
-  retarget(event: RetargetEvent): void {
+  #retarget(event: RetargetEvent, news: boolean): void {
     switch (event.kind) {
       case 'target':
-        this.#told.clear()
         printNote(`pointing VMs at ${event.proxyURI}`)
         this.#event('target', { host: event.place.name, proxyURI: event.proxyURI })
         break
@@ -71,15 +74,13 @@ export class TrackReport {
         this.#event('no-next-hop', { host: event.place.name, message: event.failure.message })
         break
       case 'listed':
-        this.well('vms')
-        if (event.counts.vms === 0) this.#once('', 'no VM fits --vms')
+        if (event.counts.vms === 0 && news) printNote('no VM fits --vms')
         this.#event('listed', { counts: event.counts })
         break
       case 'list-failed':
-        this.trouble('vms', event.failure)
+        // Told as a trouble.
         break
       case 'changed':
-        this.well('vms')
         for (const step of event.steps) {
           const { vm, uuid, port, why, from, to } = stepInfo(step)
           this.#print('changed', { vm, uuid, port, why, from, to }, () => `${vm} ${port}: ${from ?? 'none'} -> ${to}`)
@@ -92,19 +93,17 @@ export class TrackReport {
         }
         break
       case 'failed':
-        this.#failed(event)
+        this.#failed(event, news)
         break
       case 'forgotten':
-        this.#told.delete(event.vm.id)
         this.#event('forgotten', { vm: event.vm.name, uuid: event.vm.instanceUuid })
         break
       case 'pushed':
-        this.#told.delete(event.change.peer)
         printNote(`${event.change.peer} leads to ${cleanText(event.change.endpoint, 300)}`)
         this.#event('pushed', { ...event.change })
         break
       case 'push-failed':
-        this.#once(event.change.peer, `${event.change.peer}: ${event.failure.message}; trying again`)
+        if (news) printNote(cleanMessage(`${event.change.peer}: ${event.failure.message}; trying again`))
         this.#event('push-failed', { ...event.change, ...event.failure, attempts: event.attempts })
         break
       case 'settled':
@@ -122,18 +121,12 @@ export class TrackReport {
     }
   }
 
-  #failed({ vm, failure, attempts, retryMs }: RetargetEvent & { readonly kind: 'failed' }): void {
-    if (failure.kind === 'transient') this.trouble('vms', failure)
-    else this.#once(vm.id, `${cleanText(vm.name, 100)}: ${failure.message}; trying again`)
+  #failed(event: RetargetEvent & { readonly kind: 'failed' }, news: boolean): void {
+    const { vm, failure, attempts, retryMs } = event
+    if (news) printNote(cleanMessage(`${cleanText(vm.name, 100)}: ${failure.message}; trying again`))
     const { kind, message } = failure
     const ms = Math.round(retryMs)
     this.#event('failed', { vm: vm.name, uuid: vm.instanceUuid, kind, message, attempts, retryMs: ms })
-  }
-
-  #once(key: string, text: string): void {
-    if (this.#told.get(key) === text) return
-    this.#told.set(key, text)
-    printNote(cleanMessage(text))
   }
 
   #print(event: string, fields: object, text: () => string): void {
@@ -156,16 +149,8 @@ function summaryText({ counts, changed, ms }: RetargetSummary): string {
   return [`${right} of ${vms} VMs are right, ${changed} changed in ${(ms / 1_000).toFixed(1)} s`, ...rest].join(', ')
 }
 
-export interface Plan {
-  readonly place: HostPlace
-  readonly proxyURI: string
-  readonly steps: readonly RetargetStep[]
-  /** Or why they cannot be told. */
-  readonly nextHops: readonly NextHopChange[] | { readonly problem: string }
-}
-
 /** What would be done: changes, and what cannot be changed; what is right already is only counted. */
-export function printPlan({ place, proxyURI, steps, nextHops }: Plan, json: boolean): void {
+export function printPlan({ place, proxyURI, steps, nextHops }: PlanReport, json: boolean): void {
   if (json) {
     const shown = { host: place.name, proxyURI, nextHops, steps: steps.map(stepInfo) }
     printData(`${JSON.stringify(shown, null, 2)}\n`)
@@ -199,13 +184,4 @@ export function printPlan({ place, proxyURI, steps, nextHops }: Plan, json: bool
     { title: 'WHY', min: 10 },
   ]
   printData(`${formatTable(columns, rows, width).join('\n')}\n`)
-}
-
-/** Next hops for a place, without telling anybody. */
-export function planned(changes: () => readonly NextHopChange[]): Plan['nextHops'] {
-  try {
-    return changes()
-  } catch (error) {
-    return { problem: errorMessage(error) }
-  }
 }

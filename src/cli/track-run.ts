@@ -1,47 +1,22 @@
 /** Runs `vspc track`: a plan, once, or until told to stop. */
+import { passwordFileWarning, Tracking, type TrackingPlan, type VsphereAccess } from '../appliance/index.ts'
 import { cleanText, type Logger, silentLogger, VspcError } from '../base/index.ts'
-import {
-  ApplianceHost,
-  type CannotStep,
-  type Filled,
-  failureOf,
-  type HostPlace,
-  type NextHopPusher,
-  type PortChoice,
-  Retargeter,
-  type RetargetOptions,
-  type RetargetSummary,
-  readPlan,
-  selects,
-  type VmName,
-  type VmPorts,
-  type VmTerm,
-  wantedFacts,
-} from '../vmotion/index.ts'
-import { readSetting, VsphereInventory, type VsphereSession } from '../vsphere/index.ts'
+import { type CannotStep, failureOf, type RetargetSummary } from '../vmotion/index.ts'
 import { CommandExit, EXIT } from './exit-codes.ts'
 import { exitOnInterrupt } from './interrupt.ts'
 import { liveClock } from './live-clock.ts'
 import { printNote } from './output.ts'
 import { exitOnFault, onHangup, stayAlive, untilToldToStop } from './signals.ts'
-import { planned, printPlan, TrackReport } from './track-report.ts'
-import { connectVsphere, passwordFileWarning, type VsphereAccess } from './vsphere-options.ts'
+import { printPlan, TrackReport } from './track-report.ts'
 
 export interface TrackJob {
   readonly access: VsphereAccess
-  /** Name, inventory path or UUID. */
-  readonly appliance: string
-  readonly terms: readonly VmTerm[]
-  readonly choice: PortChoice
-  readonly proxyURI: (place: HostPlace) => Filled
-  readonly nextHops: NextHopPusher | null
+  readonly plan: TrackingPlan
   readonly mode: 'plan' | 'once' | 'follow'
   /** Of `once`. */
   readonly timeoutMs: number
   readonly json: boolean
 }
-
-const PERSIST_SETTING = 'config.vpxd.SerialPort.PersistNetworkBacking'
 
 const noteLog: Logger = {
   ...silentLogger,
@@ -60,21 +35,24 @@ export async function runTrack(job: TrackJob): Promise<void> {
 class Track {
   readonly #job: TrackJob
   readonly #report: TrackReport
-  readonly #inventory: VsphereInventory
-  /** Calls of our own, as against those of the tracker. */
-  readonly #stop = new AbortController()
-  /** As known last: it is never re-pointed itself. */
-  #own: VmName | null = null
-  #warned = false
+  readonly #tracking: Tracking
+  readonly #unfit: CannotStep[] = []
 
   constructor(job: TrackJob) {
     this.#job = job
     this.#report = new TrackReport(job.json, liveClock.wall)
-    this.#inventory = new VsphereInventory({
+    this.#tracking = new Tracking({
+      ...job.plan,
+      access: job.access,
       clock: liveClock,
-      connect: (signal) => this.#connect(signal),
-      onTrouble: (error) => this.#report.trouble('news', failureOf(error)),
-      onWell: () => this.#report.well('news'),
+      random: Math.random,
+      log: noteLog,
+      onEvent: (event) => {
+        if (event.kind === 'retarget' && event.event.kind === 'cannot') {
+          this.#unfit.push(...event.event.steps.filter(({ why }) => why !== 'no-port'))
+        }
+        this.#report.take(event)
+      },
     })
   }
 
@@ -85,47 +63,25 @@ class Track {
       else if (this.#job.mode === 'once') await this.#once()
       else await this.#follow()
     } finally {
-      this.#stop.abort(new VspcError('VSPC_SERVER_STOPPING', 'the tracker stops'))
-      await this.#inventory.close()
+      const halfDone = await this.#tracking.stop()
+      if (halfDone.length > 0) {
+        const names = halfDone.map(({ name }) => cleanText(name, 100)).join(', ')
+        printNote(`warning: maybe disconnected, since there was no time to connect them again: ${names}`)
+      }
       alive.end()
-    }
-  }
-
-  async #connect(signal: AbortSignal): Promise<VsphereSession> {
-    const session = await connectVsphere(this.#job.access, { signal, clock: liveClock, log: noteLog })
-    if (!this.#warned) {
-      this.#warned = true
-      if (session.about.isVcenter) void this.#checkSetting(session, signal)
-      else printNote(`warning: ${session.url} is a single host: it does not tell where the appliance moves to`)
-    }
-    return session
-  }
-
-  async #checkSetting(session: VsphereSession, signal: AbortSignal): Promise<void> {
-    try {
-      if ((await readSetting(session, PERSIST_SETTING, { signal })) === 'true') return
-      printNote(`warning: vCenter forgets these serial ports when it restarts, unless ${PERSIST_SETTING} is true`)
-    } catch {
-      // The user may not read settings, and need not: it is only a hint.
     }
   }
 
   async #plan(): Promise<void> {
     exitOnInterrupt()
-    const { signal } = this.#stop
-    const { nextHops, proxyURI, json } = this.#job
-    const place = await this.#findAppliance()
-    const steps = await readPlan(this.#retargetOptions(), place, signal)
-    if (steps.length === 0) throw noVm()
-    const filled = proxyURI(place)
-    const hops = nextHops === null ? [] : planned(() => nextHops.changes(place))
-    printPlan({ place, proxyURI: 'uri' in filled ? filled.uri : '', steps, nextHops: hops }, json)
+    const plan = await this.#tracking.readPlan()
+    if (plan.steps.length === 0) throw noVm()
+    printPlan(plan, this.#job.json)
   }
 
   async #once(): Promise<void> {
     const { timeoutMs } = this.#job
-    const unfit: CannotStep[] = []
-    const retargeter = this.#retargeter((steps) => unfit.push(...steps.filter(({ why }) => why !== 'no-port')))
+    const { retargeter } = this.#tracking
     const stopped = Promise.race([untilToldToStop(silentLogger), onHangup(() => retargeter.check())]).then(() => {
       throw new CommandExit(EXIT.interrupted, 'stopped before all VMs were in line')
     })
@@ -135,37 +91,35 @@ class Track {
       cancel = liveClock.after(timeoutMs, () => reject(new VspcError('VSPC_WAIT_TIMEOUT', text))).cancel
     })
     try {
-      const summary = await Promise.race([this.#settle(retargeter), stopped, tooLong])
-      this.#judge(summary, unfit, retargeter)
+      this.#judge(await Promise.race([this.#settle(), stopped, tooLong]))
     } finally {
       cancel()
-      await retargeter.stop()
     }
   }
 
   /** Should the appliance move meanwhile, until that is in line, too. */
-  async #settle(retargeter: Retargeter): Promise<RetargetSummary> {
-    const { proxyURI } = this.#job
-    let place = await this.#findAppliance()
+  async #settle(): Promise<RetargetSummary> {
+    const { retargeter } = this.#tracking
+    let place = await this.#tracking.findAppliance()
     this.#report.moved({ from: null, to: place })
     for (;;) {
-      const filled = proxyURI(place)
+      const filled = this.#job.plan.proxyURI(place)
       if ('problem' in filled) throw new VspcError('VSPC_ENDPOINT_SYNTAX', filled.problem)
       retargeter.point(place)
       const summary = await retargeter.whenSettled()
-      const now = await this.#findAppliance()
+      const now = await this.#tracking.findAppliance()
       if (now.id === place.id) return summary
       this.#report.moved({ from: place, to: now })
       place = now
     }
   }
 
-  #judge({ counts }: RetargetSummary, unfit: readonly CannotStep[], retargeter: Retargeter): void {
+  #judge({ counts }: RetargetSummary): void {
     if (counts.vms === 0) throw noVm()
-    const open = retargeter.status.nextHopsOpen
+    const open = this.#tracking.retargeter.status.nextHopsOpen
     const faults = [
       ...(counts.stuck > 0 ? [`${counts.stuck} VMs could not be re-pointed`] : []),
-      ...(unfit.length > 0 ? [`${unfit.length} ports cannot be pointed anywhere`] : []),
+      ...(this.#unfit.length > 0 ? [`${this.#unfit.length} ports cannot be pointed anywhere`] : []),
       ...(open > 0 ? [`${open} peer relays could not be told`] : []),
     ]
     if (faults.length > 0) throw new CommandExit(EXIT.other, faults.join(', '))
@@ -173,83 +127,15 @@ class Track {
 
   async #follow(): Promise<void> {
     exitOnFault(noteLog)
-    let look = (): void => {}
-    const told = Promise.race([untilToldToStop(noteLog), onHangup(() => look())])
+    const told = Promise.race([untilToldToStop(noteLog), onHangup(() => this.#tracking.check())])
     // Mistakes that time does not heal show at once; while the server is away there is nothing to do but wait.
-    const connected = this.#inventory.session({ signal: this.#stop.signal }).catch((error: unknown) => {
+    const opened = this.#tracking.open().catch((error: unknown) => {
       if (!(error instanceof VspcError) || !error.retryable) throw error
-      this.#report.trouble('appliance', failureOf(error))
+      this.#tracking.report(failureOf(error))
     })
-    if ((await Promise.race([connected, told.then(() => 'told')])) === 'told') return
-    const retargeter = this.#retargeter()
-    const follower = new ApplianceHost({
-      inventory: this.#inventory,
-      selector: this.#job.appliance,
-      clock: liveClock,
-      random: Math.random,
-      onMove: (move) => {
-        this.#own = follower.status.vm ?? this.#own
-        this.#report.moved(move)
-        retargeter.point(move.to)
-      },
-      onTrouble: (failure) => this.#report.trouble('appliance', failure),
-      onWell: () => this.#report.well('appliance'),
-    })
-    look = () => retargeter.check()
-    follower.start()
+    if ((await Promise.race([opened, told.then(() => 'told')])) === 'told') return
+    this.#tracking.start()
     await told
-    follower.stop()
-    await retargeter.stop()
-  }
-
-  #retargeter(onCannot: (steps: readonly CannotStep[]) => void = () => {}): Retargeter {
-    return new Retargeter({
-      ...this.#retargetOptions(),
-      clock: liveClock,
-      random: Math.random,
-      pusher: this.#job.nextHops,
-      onEvent: (event) => {
-        if (event.kind === 'cannot') onCannot(event.steps)
-        this.#report.retarget(event)
-      },
-    })
-  }
-
-  #retargetOptions(): RetargetOptions {
-    const { terms, choice, proxyURI } = this.#job
-    return {
-      inventory: this.#inventory,
-      selects: (vm) => !this.#isOwn(vm) && selects(terms, vm),
-      wanted: wantedFacts(terms),
-      choice,
-      proxyURI,
-    }
-  }
-
-  #isOwn({ id, instanceUuid }: VmPorts): boolean {
-    const own = this.#own
-    return own !== null && (id === own.id || (instanceUuid !== null && instanceUuid === own.instanceUuid))
-  }
-
-  async #findAppliance(): Promise<HostPlace> {
-    const { signal } = this.#stop
-    const { appliance } = this.#job
-    const shown = cleanText(appliance, 100)
-    const [vm, ...others] = await this.#inventory.findVms(this.#own?.instanceUuid ?? appliance, { signal })
-    if (vm === undefined) {
-      throw new VspcError(
-        'VSPC_VSPHERE_NOT_FOUND',
-        `the appliance's VM '${shown}' is not there, or the user may not see it: check --appliance`,
-      )
-    }
-    if (others.length > 0) {
-      const text = `'${shown}' means ${others.length + 1} VMs; name the appliance by its instance UUID`
-      throw new VspcError('VSPC_VSPHERE_AMBIGUOUS', text)
-    }
-    this.#own = vm
-    const place = await this.#inventory.readPlace(vm, { signal })
-    if (place === null) throw new VspcError('VSPC_VSPHERE_STATE', `the appliance's VM ${shown} has no host just now`)
-    return place
   }
 }
 

@@ -1,19 +1,17 @@
-import { readFileSync } from 'node:fs'
 import { type Command, Option } from 'commander'
-import { VspcError } from '../base/index.ts'
-import { readConfigFile } from '../config/index.ts'
 import {
-  fillProxyTemplate,
-  type PortChoice,
-  parseProxyTemplate,
-  parseVmTerm,
-  type RelayTable,
-  type VmTerm,
-} from '../vmotion/index.ts'
-import { parseUuid } from '../vsphere/index.ts'
+  ownSerial,
+  readRelays,
+  readTrackSection,
+  TRACK_SCHEMA,
+  type TrackConfig,
+  type TrackSettings,
+  trackingPlan,
+} from '../appliance/index.ts'
+import { VspcError } from '../base/index.ts'
+import { ConfigError, type ConfigProblem, checkShape, readConfigFile } from '../config/index.ts'
 import { parseDuration } from './duration.ts'
 import { TRACK_HELP } from './track-help.ts'
-import { NextHops } from './track-next-hops.ts'
 import { runTrack, type TrackJob } from './track-run.ts'
 import { addVsphereOptions, resolveVsphere, type VsphereFlags } from './vsphere-options.ts'
 
@@ -31,8 +29,7 @@ interface TrackFlags extends VsphereFlags {
   json?: true
 }
 
-/** Of a VM: what VMware makes of its BIOS UUID. */
-const DMI_SERIAL = '/sys/class/dmi/id/product_serial'
+const OWN_HINT = 'name the VM as --appliance NAME, its inventory path or UUID'
 
 export function registerTrack(program: Command): void {
   const command = program
@@ -54,19 +51,18 @@ export function registerTrack(program: Command): void {
 }
 
 async function track(flags: TrackFlags): Promise<void> {
-  const relays = flags.relays === undefined ? new Map<string, string>() : readRelays(flags.relays)
-  const template = parseProxyTemplate(needed(flags.proxyUri, '--proxy-uri', "'telnet://{host}:13370'"))
   if (flags.timeout !== undefined && flags.once !== true) {
     throw new VspcError('VSPC_USAGE', '--timeout belongs to --once')
   }
-  const nextHop = flags.nextHop ?? []
+  const file = flags.config ?? process.env['VSPC_CONFIG']
+  const config = layFlags(flags, file ? readTrack(file) : null, process.cwd())
   const job: TrackJob = {
+    plan: trackingPlan(
+      config,
+      config.appliance ?? ownSerial(OWN_HINT),
+      flags.nextHop === undefined ? 'track.nextHops' : '--next-hop',
+    ),
     access: resolveVsphere(flags, process.env),
-    appliance: flags.appliance ?? ownSerial(DMI_SERIAL),
-    terms: terms(flags.vms),
-    choice: choice(flags),
-    proxyURI: (place) => fillProxyTemplate(template, place, relays),
-    nextHops: nextHop.length === 0 ? null : new NextHops(nextHop, relays),
     mode: flags.plan === true ? 'plan' : flags.once === true ? 'once' : 'follow',
     timeoutMs: flags.timeout ?? 600_000,
     json: flags.json === true,
@@ -74,52 +70,35 @@ async function track(flags: TrackFlags): Promise<void> {
   await runTrack(job)
 }
 
-function needed(value: string | undefined, option: string, example: string): string {
-  if (value !== undefined && value !== '') return value
-  throw new VspcError('VSPC_USAGE', `${option} is missing, such as ${option} ${example}`)
-}
-
-function terms(texts: readonly string[] | undefined): VmTerm[] {
-  if (texts === undefined) throw new VspcError('VSPC_USAGE', "--vms is missing, such as --vms 'web*'")
-  return texts.map(parseVmTerm)
-}
-
-function choice({ port, serviceUri }: TrackFlags): PortChoice {
-  return {
-    ...(port === undefined ? {} : { ports: port.map((one) => (/^\d{1,3}$/.test(one) ? Number(one) : one)) }),
-    ...(serviceUri === undefined ? {} : { serviceURI: serviceUri }),
-  }
-}
-
-/** @throws VspcError VSPC_USAGE where this is no VM of VMware's, or only root may know. */
-export function ownSerial(file: string): string {
-  const hint = 'name the VM as --appliance NAME, its inventory path or UUID'
-  let text: string
-  try {
-    text = readFileSync(file, 'utf8').trim()
-  } catch (cause) {
-    const why = (cause as NodeJS.ErrnoException).code === 'EACCES' ? 'only root may read which VM this is' : null
-    throw new VspcError('VSPC_USAGE', `${why ?? 'this is no VM that knows its own UUID'}: ${hint}`, { cause })
-  }
-  if (/^VMware-/i.test(text) && parseUuid(text) !== null) return text
-  throw new VspcError('VSPC_USAGE', `this is no VM of VMware's: ${hint}`)
-}
-
-/** @throws VspcError VSPC_CONFIG_READ, VSPC_CONFIG_INVALID; ConfigError. */
-export function readRelays(file: string): RelayTable {
+/** What the server would do with that file, so that it can be tried first; of its other sections others judge. */
+function readTrack(file: string): TrackConfig | null {
   const source = readConfigFile(file, process.cwd())
   const { values } = source
-  const accepted = 'accepted are lines HOST: ADDRESS, such as "esx1.example.com: 10.0.0.1"'
-  if (typeof values !== 'object' || values === null || Array.isArray(values)) {
-    throw new VspcError('VSPC_CONFIG_INVALID', `${file}: it is no table; ${accepted}`)
+  if (typeof values !== 'object' || values === null || !('track' in values)) return null
+  const schema = { type: 'object', properties: { track: TRACK_SCHEMA } }
+  const problems: ConfigProblem[] = []
+  const ours = { ...source, values: { track: values.track } }
+  const { track: settings } = checkShape<{ track?: TrackSettings }>(schema, ours, problems)
+  const config = settings === undefined ? null : readTrackSection(settings, source, problems)
+  if (problems.length > 0) throw new ConfigError(problems)
+  return config
+}
+
+function layFlags(flags: TrackFlags, file: TrackConfig | null, directory: string): TrackConfig {
+  const { appliance, vms, proxyUri, serviceUri, port, relays, nextHop } = flags
+  return {
+    appliance: appliance ?? file?.appliance ?? null,
+    vms: needed(vms ?? file?.vms, '--vms', "'web*'"),
+    proxyUri: needed(proxyUri ?? file?.proxyUri, '--proxy-uri', "'telnet://{host}:13370'"),
+    serviceUri: serviceUri ?? file?.serviceUri ?? null,
+    ports: port?.map((one) => (/^\d{1,3}$/.test(one) ? Number(one) : one)) ?? file?.ports ?? null,
+    relays: relays === undefined ? (file?.relays ?? {}) : Object.fromEntries(readRelays(relays, directory)),
+    nextHops: nextHop ?? file?.nextHops ?? [],
+    directory: nextHop === undefined ? (file?.directory ?? directory) : directory,
   }
-  const table = new Map<string, string>()
-  for (const [host, address] of Object.entries(values)) {
-    if (typeof address !== 'string' || address === '') {
-      const { where } = source.locate([host], 'value')
-      throw new VspcError('VSPC_CONFIG_INVALID', `${where}: there is no address; ${accepted}`)
-    }
-    table.set(host, address)
-  }
-  return table
+}
+
+function needed<T extends string | readonly string[]>(value: T | undefined, option: string, example: string): T {
+  if (value !== undefined && value !== '') return value
+  throw new VspcError('VSPC_USAGE', `${option} is missing, such as ${option} ${example}`)
 }

@@ -10,7 +10,11 @@ export interface SchemaNode {
   readonly maximum?: number
   readonly accepts?: string
   readonly properties?: Readonly<Record<string, SchemaNode>>
+  /** Of a table whose names are free; a boolean is for other readers of the schema. */
+  readonly additionalProperties?: SchemaNode | boolean
   readonly items?: SchemaNode
+  /** The first that is of the value's kind counts. */
+  readonly anyOf?: readonly SchemaNode[]
 }
 
 /** More names than this are not listed in a message. */
@@ -54,6 +58,10 @@ class ShapeChecker {
 
   /** `value` without what does not fit `node`; undefined if nothing of it does. */
   fitting(node: SchemaNode, value: unknown, path: SettingPath): unknown {
+    const one = node.anyOf?.find((choice) => isOfKind(choice, value))
+    if (one !== undefined) return this.fitting(one, value, path)
+    const { additionalProperties: entry } = node
+    if (typeof entry === 'object' && isRecord(value)) return this.#table(entry, value, path)
     if (node.properties !== undefined && isRecord(value)) return this.#section(node.properties, value, path)
     if (node.items !== undefined && Array.isArray(value)) {
       const { items } = node
@@ -80,6 +88,11 @@ class ShapeChecker {
       if (fit !== undefined) fitting[name] = fit
     }
     return fitting
+  }
+
+  #table(entry: SchemaNode, table: Readonly<Record<string, unknown>>, path: SettingPath): Record<string, unknown> {
+    const fits = Object.entries(table).map(([name, value]) => [name, this.fitting(entry, value, [...path, name])])
+    return Object.fromEntries(fits.filter(([, fit]) => fit !== undefined)) as Record<string, unknown>
   }
 
   #unknownName(accepted: readonly string[], path: SettingPath, name: string): void {
@@ -111,6 +124,11 @@ class ShapeChecker {
 
 function isRecord(value: unknown): value is Record<string, unknown> {
   return typeof value === 'object' && value !== null && !Array.isArray(value)
+}
+
+function isOfKind(node: SchemaNode, value: unknown): boolean {
+  if (isRecord(value)) return node.type === 'object'
+  return Array.isArray(value) ? node.type === 'array' : isScalarOf(node, value)
 }
 
 function isScalarOf(node: SchemaNode, value: unknown): boolean {

@@ -2,11 +2,12 @@
 import { type ChildProcess, spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { chmodSync, writeFileSync } from 'node:fs'
-import { connect as connectNet, createServer, type Server, type Socket } from 'node:net'
+import { createServer } from 'node:net'
 import { join } from 'node:path'
 import { createInterface } from 'node:readline'
 import { afterAll, beforeAll, expect, onTestFinished, test } from 'vitest'
 import { connect, type ManagedRef, type VsphereSession } from '../../src/vsphere/index.ts'
+import { Way } from '../appliance/support.ts'
 import { startRelay, temporaryFolder, until } from '../relay/support.ts'
 import { type CertificateFiles, TestCertificates } from '../support/certificates.ts'
 import { runVspc, VSPC_BIN } from '../support/cli.ts'
@@ -269,6 +270,34 @@ describeWithPeers(['vcsim', 'openssl'], 'vspc track', () => {
     expect([pinned.code, pinned.stderr]).toEqual([1, expect.stringContaining('sha256')])
   })
 
+  test("the server's own file says it all; flags count more", async () => {
+    const folder = temporaryFolder()
+    const file = join(folder, 'vspc.yaml')
+    const vsphere = `vsphere: { url: '${sim.url}', user: ${VCSIM_USER}, passwordFile: '${passwordFile}', pin: 'sha256:${certificate.sha256}' }`
+    const track = (more: string) =>
+      `track: { appliance: ${APPLIANCE}, vms: ['dc0_h0*'], proxyUri: 'telnet://{relay}:1', ${more} }`
+    writeFileSync(join(folder, 'relays.yaml'), 'DC0_C0_H0: 192.0.2.1\nDC0_C0_H1: 192.0.2.1\nDC0_C0_H2: 192.0.2.1\n')
+    writeFileSync(file, `listen: ['tcp://0.0.0.0:13370']\n${vsphere}\n${track('relays: relays.yaml')}\n`)
+    const plan = async (...args: string[]) => {
+      const run = await runVspc(['track', '--config', file, '--plan', '--json', ...args])
+      expect([run.code, run.stderr.replace(/^vspc: warning: vCenter forgets.*\n/m, '')]).toEqual([0, ''])
+      return JSON.parse(run.stdout.toString()) as { proxyURI: string; steps: { vm: string }[] }
+    }
+    const whole = await plan()
+    expect([whole.proxyURI, whole.steps.map(({ vm }) => vm)]).toEqual([
+      'telnet://192.0.2.1:1',
+      ['DC0_H0_VM0', 'DC0_H0_VM1', 'DC0_H0_VM2'],
+    ])
+    const some = await plan('--vms', 'DC0_H0_VM1', '--proxy-uri', 'telnet://{ip}:2')
+    expect([some.proxyURI, some.steps.map(({ vm }) => vm)]).toEqual(['telnet://127.0.0.1:2', ['DC0_H0_VM1']])
+    writeFileSync(file, `${vsphere}\n${track('port: [1]')}\n`)
+    const wrong = await runVspc(['track', '--config', file, '--plan'])
+    expect([wrong.code, wrong.stderr]).toEqual([
+      2,
+      expect.stringMatching(/vspc\.yaml:2:\d+: "track\.port" is not.*did you mean ports/),
+    ])
+  })
+
   test('each mistake has its exit code, and is told before anything is tried', async () => {
     const folder = temporaryFolder()
     const wrong = join(folder, 'wrong')
@@ -340,38 +369,6 @@ class TrackProcess {
   end(signal: NodeJS.Signals): Promise<number | NodeJS.Signals | null> {
     this.#child.kill(signal)
     return this.exit
-  }
-}
-
-/** A way to a server that can be closed. */
-class Way {
-  readonly #server: Server
-  readonly #sockets = new Set<Socket>()
-
-  private constructor(tcpPort: number) {
-    this.#server = createServer((socket) => {
-      const onward = connectNet(tcpPort, '127.0.0.1')
-      for (const one of [socket, onward]) {
-        this.#sockets.add(one)
-        one.on('error', () => {})
-      }
-      socket.pipe(onward).pipe(socket)
-    })
-    onTestFinished(() => this.close())
-  }
-
-  static async open(path: string, tcpPort: number): Promise<Way> {
-    const way = new Way(tcpPort)
-    way.#server.listen(path)
-    await once(way.#server, 'listening')
-    return way
-  }
-
-  async close(): Promise<void> {
-    for (const socket of this.#sockets) socket.destroy()
-    if (!this.#server.listening) return
-    this.#server.close()
-    await once(this.#server, 'close')
   }
 }
 

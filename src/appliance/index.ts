@@ -1,0 +1,33 @@
+/** What `vspc serve` and the commands share of the appliance's work with vSphere. */
+export { connectVsphere, passwordFileWarning, type VsphereAccess } from './access.ts'
+export { NextHops } from './next-hops.ts'
+export { ownSerial } from './own-vm.ts'
+export { readRelays } from './relay-table.ts'
+export {
+  readTrackSection,
+  TRACK_SCHEMA,
+  type TrackConfig,
+  type TrackSettings,
+  trackingPlan,
+  trackSettings,
+} from './track-settings.ts'
+export { Tracking } from './tracking.ts'
+export type {
+  PlanReport,
+  TrackedVmInfo,
+  TrackingEvent,
+  TrackingOptions,
+  TrackingPlan,
+  TrackingStatus,
+} from './tracking-types.ts'
+export type { Trouble, TroubleSource } from './troubles.ts'
+export {
+  type AccessDraft,
+  accessSettings,
+  GivenAccess,
+  missingSetting,
+  VSPHERE_SCHEMA,
+  VSPHERE_VARIABLES,
+  type VsphereSettingName,
+  type VsphereSettings,
+} from './vsphere-settings.ts'
