@@ -55,7 +55,7 @@ describeWithPeers([...GUEST_PEERS, 'python3'], 'vspc demo --qemu', () => {
     await pty.expect('it-42')
     await pty.expect('[vspc] now on 127.0.')
     const url = /^All ports: (.*)$/m.exec(text)?.[1] ?? ''
-    const page = await fetch(url)
+    const page = await fetch(`${url}plain`)
     expect([page.status, await page.text()]).toEqual([200, expect.stringContaining('linux')])
 
     demo.signal('SIGINT')

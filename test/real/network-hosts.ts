@@ -5,7 +5,7 @@ import { onTestFinished } from 'vitest'
 export interface NetworkHost {
   /** Of the namespace. */
   readonly name: string
-  /** In 10.213.0.0/24. */
+  /** In 10.213.0.0/24, or in a network of the test process's own where that reaches the hosts. */
   readonly address: string
   /** A command line that runs `command` on this host. */
   run(command: readonly string[]): string[]
@@ -17,9 +17,14 @@ function ip(...args: string[]): void {
 
 let made = 0
 
-/** So many hosts that reach each other, and nothing else. They go when the test ends. */
-export function networkHosts(count: number): NetworkHost[] {
+/**
+ * So many hosts that reach each other, and nothing else. They go when the test ends.
+ * @param options reachable: this process, in the namespace it was started in, reaches them, too.
+ */
+export function networkHosts(count: number, options: { readonly reachable?: boolean } = {}): NetworkHost[] {
   const prefix = `vspc-${process.pid}-${++made}`
+  // Two of these on one machine must not claim the same addresses.
+  const network = options.reachable === true ? `10.${214 + (process.pid % 40)}.${(process.pid >> 4) & 255}` : '10.213.0'
   const fabric = `${prefix}-net`
   const names = Array.from({ length: count }, (_, i) => `${prefix}-h${i + 1}`)
   onTestFinished(() => {
@@ -29,8 +34,16 @@ export function networkHosts(count: number): NetworkHost[] {
   ip('netns', 'add', fabric)
   ip('-n', fabric, 'link', 'add', 'br0', 'type', 'bridge')
   ip('-n', fabric, 'link', 'set', 'br0', 'up')
+  if (options.reachable === true) {
+    // No longer than 15 characters.
+    const own = `vsp${process.pid}n${made}`
+    ip('-n', fabric, 'link', 'add', 'p0', 'type', 'veth', 'peer', 'name', own, 'netns', String(process.pid))
+    ip('-n', fabric, 'link', 'set', 'p0', 'master', 'br0', 'up')
+    ip('address', 'add', `${network}.254/24`, 'dev', own)
+    ip('link', 'set', own, 'up')
+  }
   return names.map((name, i) => {
-    const address = `10.213.0.${i + 1}`
+    const address = `${network}.${i + 1}`
     const plug = `p${i + 1}`
     ip('netns', 'add', name)
     ip('-n', fabric, 'link', 'add', plug, 'type', 'veth', 'peer', 'name', 'eth0', 'netns', name)

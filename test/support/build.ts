@@ -10,7 +10,9 @@ export function setup(): void {
   if (process.env['VSPC_TEST_BIN'] || newest(join(ROOT, 'src')) <= builtAt()) return
   const tsc = join(ROOT, 'node_modules/typescript/bin/tsc')
   const { status } = spawnSync(process.execPath, [tsc, '-p', 'tsconfig.build.json'], { cwd: ROOT, stdio: 'inherit' })
-  spawnSync(process.execPath, ['scripts/bundle-relay.mjs'], { cwd: ROOT, stdio: 'inherit' })
+  for (const script of ['scripts/bundle-relay.mjs', 'scripts/bundle-web.mjs']) {
+    spawnSync(process.execPath, [script], { cwd: ROOT, stdio: 'inherit' })
+  }
   // Type errors are the business of `npm run types`; what matters here is that something was built.
   if (builtAt() === 0) throw new Error(`the build failed with status ${status}`)
 }

@@ -6,7 +6,7 @@ import { findGuestProgram, findProgram, GUEST_PROGRAMS, type GuestProgram, peers
  * The real programs that some tests talk to. `scripts/install-test-peers.sh` brings them all; a test that needs one
  * which is not there is skipped loudly, or fails when VSPC_REQUIRE_PEERS=1 (as in `.ci/run`).
  */
-export type Peer = GuestProgram | 'telnet' | 'python3' | 'openssl' | 'namespaces' | 'vcsim'
+export type Peer = GuestProgram | 'telnet' | 'python3' | 'openssl' | 'chromium' | 'namespaces' | 'vcsim'
 
 export const INSTALL_COMMAND = 'scripts/install-test-peers.sh'
 
@@ -16,6 +16,7 @@ const PROGRAMS = {
   telnet: 'telnet',
   python3: 'python3',
   openssl: 'openssl',
+  chromium: 'chromium',
 } as const satisfies Record<Exclude<Peer, GuestProgram | 'namespaces' | 'vcsim'>, string>
 
 /** Path of a peer, null when it is missing. */
@@ -23,9 +24,11 @@ export function findPeer(peer: Peer, env: NodeJS.ProcessEnv = process.env): stri
   // Only the version that the script builds: others differ in what they can do.
   if (peer === 'vcsim') return findProgram('vcsim', { PATH: peersDir(env) })
   if (peer === 'namespaces') return canMakeNamespaces() ? findProgram('ip', env) : null
-  if (peer === 'telnet' || peer === 'python3' || peer === 'openssl') return findProgram(PROGRAMS[peer], env)
+  if (isProgram(peer)) return findProgram(PROGRAMS[peer], env)
   return findGuestProgram(peer, env)
 }
+
+const isProgram = (peer: string): peer is keyof typeof PROGRAMS => Object.hasOwn(PROGRAMS, peer)
 
 /** Network namespaces can be made here: iproute2 is there, and we are root. */
 function canMakeNamespaces(): boolean {

@@ -3,6 +3,7 @@ import {
   addSerialPort,
   type Direction,
   findVm,
+  leaf,
   list,
   type ManagedRef,
   node,
@@ -26,13 +27,7 @@ export async function addPorts(
   vms: readonly ManagedRef[],
   backing: (at: number) => FleetBacking,
 ): Promise<void> {
-  const queue = [...vms.entries()]
-  const worker = async (): Promise<void> => {
-    for (let next = queue.pop(); next !== undefined; next = queue.pop()) {
-      await reconfigureVm(session, next[1], { devices: [addSerialPort(backing(next[0]))] })
-    }
-  }
-  await Promise.all(Array.from({ length: 8 }, worker))
+  await forAll(vms, (vm, at) => reconfigureVm(session, vm, { devices: [addSerialPort(backing(at))] }))
 }
 
 /** Serial ports of every VM by the VM's name. */
@@ -73,4 +68,18 @@ export async function refsOf(session: VsphereSession, names: readonly string[]):
 export async function allVms(session: VsphereSession): Promise<{ ref: ManagedRef; name: string }[]> {
   const found = await list(session, 'VirtualMachine', ['name'])
   return found.map(({ ref, properties }) => ({ ref, name: properties.get('name')?.text ?? '' }))
+}
+
+export async function rename(session: VsphereSession, vm: ManagedRef, name: string): Promise<void> {
+  const response = await session.call(vm, 'Rename_Task', [leaf('newName', name)])
+  await session.tasks.wait(taskOf(response), 'rename')
+}
+
+/** Does it for all, eight at a time. */
+export async function forAll<T>(all: readonly T[], what: (one: T, at: number) => Promise<void>): Promise<void> {
+  const queue = [...all.entries()]
+  const worker = async (): Promise<void> => {
+    for (let next = queue.pop(); next !== undefined; next = queue.pop()) await what(next[1], next[0])
+  }
+  await Promise.all(Array.from({ length: 8 }, worker))
 }
