@@ -4,6 +4,7 @@
  */
 import { flagName } from '../src/app/config.ts'
 import { SettingsSchema } from '../src/app/config-schema.ts'
+import { TRACK_SCHEMA, VSPHERE_SCHEMA, VSPHERE_VARIABLES } from '../src/appliance/index.ts'
 import { LIMITS } from '../src/base/index.ts'
 
 export const EXAMPLE = `# yaml-language-server: $schema=./vspc.schema.json
@@ -19,6 +20,13 @@ serviceUris: [vspc]
 allowDial: ["tcp://10.0.0.*:2379"]
 writers: shared
 logLevel: info
+vsphere:                                                       # see tracking.md; the password: a systemd credential
+  url: https://vcenter.example.org/sdk
+  user: vspc@vsphere.local
+track:
+  appliance: vspc1
+  vms: ['web*', folder:/DC/vm/prod]
+  proxyUri: telnet://{host}:13370
 limits:
   historyBytes: 4194304
   dialMs: 5000
@@ -30,8 +38,10 @@ const FILE_HEAD = `<!-- Made by scripts/configuration-docs.ts from the settings 
 Everything has a default: \`vspc serve\` runs without any file. Settings come from flags, environment, file and defaults,
 in this order of precedence; a list given on the command line replaces the one of the file.
 
-- **Flags** have the names of the settings in kebab case: \`dataDir\` is \`--data-dir\`. Limits can be set in the file only.
-- **Environment**: \`VSPC_CONFIG\` names the file (as \`--config\` does), \`VSPC_LOG_LEVEL\` is \`logLevel\`.
+- **Flags** have the names of the settings in kebab case: \`dataDir\` is \`--data-dir\`. Limits and the sections \`vsphere\` and
+  \`track\` can be set in the file only.
+- **Environment**: \`VSPC_CONFIG\` names the file (as \`--config\` does), \`VSPC_LOG_LEVEL\` is \`logLevel\`; those of the
+  section \`vsphere\` stand below.
 - **File**: YAML 1.2. \`vspc config check FILE\` reports everything that is wrong with it as FILE:LINE:COLUMN;
   \`vspc config check --json FILE\` prints what would be in force; \`vspc config schema\` prints its JSON Schema for editors.
 
@@ -74,6 +84,8 @@ Values are percent-encoded where needed (a space is \`%20\`). Parameters, after 
 
 `
 
+const SECTIONS = ['limits', 'vsphere', 'track']
+
 interface SettingNode {
   readonly description?: string
   readonly default?: unknown
@@ -82,18 +94,39 @@ interface SettingNode {
 }
 
 export function configurationDocs(): string {
-  return `${FILE_HEAD}${EXAMPLE}\`\`\`\n\n${settingsTable()}\n${ENDPOINTS}${limitsTable()}`
+  return `${FILE_HEAD}${EXAMPLE}\`\`\`\n\n${settingsTable()}\n${sections()}${ENDPOINTS}${limitsTable()}`
 }
 
 function settingsTable(): string {
   let text = '## Settings\n\n| Setting | Flag | Default | Meaning |\n|---|---|---|---|\n'
   for (const [name, schema] of Object.entries(SettingsSchema.properties)) {
-    if (name === 'limits') continue
+    if (SECTIONS.includes(name)) continue
     const node = schema as SettingNode
     const choices = node.enum ? ` One of ${node.enum.map((value) => `\`${value}\``).join(', ')}.` : ''
     text += row(`\`${name}\``, `\`${flagName(name)}\``, standard(node.default), `${node.description ?? ''}${choices}`)
   }
   return text
+}
+
+function sections(): string {
+  return (
+    section('vsphere', VSPHERE_SCHEMA, (name) => `\`${VSPHERE_VARIABLES[name]}\``) +
+    section('track', TRACK_SCHEMA, null)
+  )
+}
+
+function section<Name extends string>(
+  title: string,
+  schema: { readonly description: string; readonly properties: { readonly [name in Name]: SettingNode } },
+  variable: ((name: Name) => string) | null,
+): string {
+  const heads = ['Setting', ...(variable === null ? [] : ['Environment']), 'Meaning']
+  let text = `## Section ${title}\n\n${schema.description}\n\n${row(...heads)}${row(...heads.map(() => '---'))}`
+  for (const name of Object.keys(schema.properties) as Name[]) {
+    const cells = variable === null ? [] : [variable(name)]
+    text += row(`\`${title}.${name}\``, ...cells, schema.properties[name].description ?? '')
+  }
+  return `${text}\n`
 }
 
 function limitsTable(): string {

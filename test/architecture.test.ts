@@ -19,6 +19,9 @@ const ARROWS = {
   vspc: ['base', 'telnet', 'vmotion', 'transport', 'history'],
   vsphere: ['base', 'transport', 'vmotion'],
   guestinfo: ['base', 'vsphere'],
+  appliance: ['base', 'transport', 'config', 'relay', 'vmotion', 'vsphere', 'guestinfo'],
+  // Types alone of vspc: a program that speaks to a server does not load one (test/client/surface.test.ts).
+  client: ['base', 'vspc'],
   sim: ['base', 'transport'],
   app: [
     'base',
@@ -31,9 +34,23 @@ const ARROWS = {
     'vspc',
     'vsphere',
     'guestinfo',
+    'appliance',
     'sim',
   ],
-  cli: ['base', 'vmotion', 'transport', 'config', 'capture', 'relay', 'vsphere', 'guestinfo', 'sim', 'app'],
+  cli: [
+    'base',
+    'client',
+    'vmotion',
+    'transport',
+    'config',
+    'capture',
+    'relay',
+    'vsphere',
+    'guestinfo',
+    'appliance',
+    'sim',
+    'app',
+  ],
   // src/index.ts itself.
   '.': ['base', 'telnet', 'vmotion', 'transport', 'capture', 'relay', 'vspc', 'vsphere', 'guestinfo', 'sim', 'app'],
 } as const satisfies Record<string, readonly string[]>
@@ -42,6 +59,8 @@ const ARROWS = {
 const PACKAGES: Record<string, readonly string[]> = {
   '@fastify/swagger': ['app'],
   '@fastify/websocket': ['app'],
+  '@xterm/addon-serialize': ['app'],
+  '@xterm/headless': ['app'],
   commander: ['cli'],
   koffi: ['transport'],
   fastify: ['app'],
@@ -49,9 +68,20 @@ const PACKAGES: Record<string, readonly string[]> = {
   'prom-client': ['app'],
   saxes: ['vsphere'],
   typebox: ['app'],
-  ws: ['app', 'cli'],
+  ws: ['app', 'client'],
   yaml: ['config', 'sim'],
 }
+
+/**
+ * The page runs in a browser: of the server it knows types alone, and the one file that both sides need. Its packages are
+ * bundled into it, so nobody installs them.
+ */
+const WEB = 'app/web/'
+const WEB_AND_SERVER = ['app/terminal-guard.ts']
+const WEB_PACKAGES = ['xterm', 'addon-fit', 'addon-search', 'addon-unicode11', 'addon-web-links'].map(
+  (one) => `@xterm/${one}`,
+)
+const NODE_NAMES = /(?<![.\w$])(?:Buffer|process|require|setImmediate)\b(?!\s*:)/g
 
 /** Folders and files that only compute: no I/O, no clock, no chance, no Buffer. Time and secrets are handed to them. */
 const PURE = [
@@ -72,6 +102,7 @@ const PURE = [
   'vspc/identity.ts',
   'vspc/access.ts',
   'capture/format.ts',
+  'appliance/troubles.ts',
   'guestinfo/limits.ts',
   'guestinfo/keys.ts',
   'guestinfo/values.ts',
@@ -79,6 +110,9 @@ const PURE = [
   'guestinfo/records.ts',
   'guestinfo/vic.ts',
   'guestinfo/diff.ts',
+  'guestinfo/ledger.ts',
+  'guestinfo/result-line.ts',
+  'guestinfo/collected.ts',
   'guestinfo/tool-answer.ts',
 ]
 const NOT_PURE = ['base/clock.ts', 'base/index.ts']
@@ -124,6 +158,11 @@ const packageOf = (specifier: string) => (/^(@[^/]+\/[^/]+|[^/]+)/.exec(specifie
 /** Faults of one import; `target` is the file below src/ for a relative one. */
 function importFaults(file: string, { specifier, typeOnly }: Import, target: string | null): string[] {
   const from = folderOf(file)
+  if (file.startsWith(WEB)) {
+    const known = target === null ? WEB_PACKAGES.includes(specifier) : target.startsWith(WEB)
+    if (known || (target !== null && WEB_AND_SERVER.includes(target))) return []
+    if (target === null || !typeOnly) return [`${file}: the page imports ${target ?? specifier}`]
+  } else if (target?.startsWith(WEB)) return [`${file}: the server imports a part of the page (${target})`]
   if (target === null) {
     if (isPure(file)) return [`${file}: pure code imports ${specifier}`]
     if (specifier.startsWith('node:')) return []
@@ -160,6 +199,9 @@ function fileFaults(file: string, source: string): string[] {
   if (isIndex(file)) {
     const reExport = /^export\s+(?:type\s+)?(?:\{[^}]*\}|\*(?:\s+as\s+\w+)?)\s*from\s*;?/gm
     if (code.replace(reExport, '').trim() !== '') faults.push(`${file}: an index only re-exports`)
+  }
+  if (file.startsWith(WEB)) {
+    for (const [name] of new Set(code.matchAll(NODE_NAMES))) faults.push(`${file}: the page uses ${name}`)
   }
   if (isPure(file)) {
     const names = [...code.matchAll(IMPURE_NAMES), ...code.matchAll(IMPURE_MEMBERS)].map(([name]) => name)
@@ -320,6 +362,25 @@ const made: [string, Record<string, string>, string[]][] = [
     'packages outside their folder, and unknown ones',
     { 'vspc/a.ts': "import { pino } from 'pino'\nimport x from 'left-pad'\nexport const y = [pino, x]\n" },
     ['vspc/a.ts: package pino may be used in: app', 'vspc/a.ts: package left-pad may be used in: none'],
+  ],
+  [
+    'a page that reaches into the server, or the other way round',
+    {
+      'app/web/main.ts':
+        "import { Terminal } from '@xterm/xterm'\nimport type { P } from '../../vspc/index.ts'\nimport { g } from '../terminal-guard.ts'\nexport const m = [Terminal, g] as unknown as P\n",
+      'app/web/bad.ts':
+        "import { start } from '../wire.ts'\nimport { readFileSync } from 'node:fs'\nimport type { L } from '../../cli/index.ts'\nexport const b = [start, readFileSync, Buffer.from('')] as unknown as L\n",
+      'app/http.ts':
+        "import { m } from './web/main.ts'\nimport { Terminal } from '@xterm/xterm'\nexport const h = [m, Terminal]\n",
+    },
+    [
+      'app/web/bad.ts: the page uses Buffer',
+      'app/web/bad.ts: the page imports app/wire.ts',
+      'app/web/bad.ts: the page imports node:fs',
+      'app/web/bad.ts: app may not import cli (cli/index.ts)',
+      'app/http.ts: the server imports a part of the page (app/web/main.ts)',
+      'app/http.ts: package @xterm/xterm may be used in: none',
+    ],
   ],
   [
     'default exports, logic in an index, long files, stray files, unknown folders, ways out of src',

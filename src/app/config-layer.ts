@@ -1,6 +1,7 @@
 /** One source of settings, checked setting by setting and brought into final form. */
 import { homedir } from 'node:os'
 import { join, resolve } from 'node:path'
+import { GivenAccess, readTrackSection, type TrackConfig, type TrackSettings } from '../appliance/index.ts'
 import { cleanText, type ErrorCode, errorMessage, type Limits, VspcError } from '../base/index.ts'
 import {
   type ConfigProblem,
@@ -42,6 +43,8 @@ export interface ConfigLayer {
   readonly trustedProxies: readonly string[] | undefined
   readonly writers: WriterPolicy | undefined
   readonly logLevel: LogLevel | undefined
+  readonly vsphere: GivenAccess | undefined
+  readonly track: TrackConfig | undefined
   readonly limits: Partial<Limits>
 }
 
@@ -79,8 +82,23 @@ class LayerReader {
       }),
       writers: settings.writers,
       logLevel: settings.logLevel,
+      vsphere: this.#vsphere(settings.vsphere),
+      track: this.#track(settings.track),
       limits: (settings.limits ?? {}) as Partial<Limits>,
     }
+  }
+
+  /** Each source is checked on its own; who counts is decided when they are laid over each other. */
+  #vsphere(settings: Settings['vsphere']): GivenAccess | undefined {
+    if (settings === undefined) return undefined
+    const given = new GivenAccess()
+    given.addSection(settings, this.#source)
+    given.check({}, this.#problems)
+    return given
+  }
+
+  #track(settings: TrackSettings | undefined): TrackConfig | undefined {
+    return settings === undefined ? undefined : (readTrackSection(settings, this.#source, this.#problems) ?? undefined)
   }
 
   #report(path: SettingPath, code: ErrorCode, message: string): void {

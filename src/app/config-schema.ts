@@ -2,8 +2,10 @@
  * The settings, in one schema: it types them here, checks the file, is printed by `vspc config schema`, and
  * docs/configuration.md is made from it. Names in the file are those of the flags in camelCase.
  */
-import { type Static, type TInteger, type TObject, type TOptional, Type } from 'typebox'
+import { type Static, type TInteger, type TObject, type TOptional, type TUnsafe, Type } from 'typebox'
+import { TRACK_SCHEMA, type TrackSettings, VSPHERE_SCHEMA, type VsphereSettings } from '../appliance/index.ts'
 import { LIMITS, type LimitName } from '../base/index.ts'
+import type { SchemaNode } from '../config/index.ts'
 import { DEFAULT_TRUSTED_PROXIES } from '../transport/index.ts'
 
 export const WRITER_POLICIES = ['shared', 'single'] as const
@@ -43,6 +45,11 @@ function limitsSchema(): TObject<{ [name in LimitName]: TOptional<TInteger> }> {
     additionalProperties: false,
     description: 'Timers and caps. Units are in the names: Ms milliseconds, Bytes bytes, otherwise a count.',
   })
+}
+
+/** A section that others read, too, and so is described elsewhere. */
+function section<Content>(schema: SchemaNode): TUnsafe<Content> & SchemaNode {
+  return Type.Unsafe<Content>(schema)
 }
 
 function capitalized(text: string): string {
@@ -140,6 +147,8 @@ export const SettingsSchema = Type.Object(
     logLevel: Type.Optional(
       Type.Enum([...LOG_LEVELS], { default: 'info', description: 'The least important messages that are logged.' }),
     ),
+    vsphere: Type.Optional(section<VsphereSettings>(VSPHERE_SCHEMA)),
+    track: Type.Optional(section<TrackSettings>(TRACK_SCHEMA)),
     limits: Type.Optional(limitsSchema()),
   },
   { additionalProperties: false, title: 'Configuration of vspc' },

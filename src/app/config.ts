@@ -1,6 +1,16 @@
 /** Configuration from flags, environment, file and defaults, in this order of precedence, checked as a whole. */
 import { homedir } from 'node:os'
 import { isAbsolute, join } from 'node:path'
+import {
+  type AccessDraft,
+  accessSettings,
+  GivenAccess,
+  missingSetting,
+  type TrackConfig,
+  trackSettings,
+  VSPHERE_VARIABLES,
+  type VsphereAccess,
+} from '../appliance/index.ts'
 import { type Limits, limitsWith } from '../base/index.ts'
 import {
   ConfigError,
@@ -52,6 +62,10 @@ export interface Config {
   readonly trustedProxies: readonly string[]
   readonly writers: WriterPolicy
   readonly logLevel: LogLevel
+  /** Null where nobody needs it. */
+  readonly vsphere: VsphereAccess | null
+  /** Null: the appliance's host is not followed. */
+  readonly track: TrackConfig | null
   readonly limits: Limits
 }
 
@@ -79,6 +93,8 @@ export function loadConfig(inputs: ConfigInputs): Config {
   const layers = sources.map((source) => readLayer(source, problems))
   const http = firstOf(layers, 'http')
   const dataDir = firstOf(layers, 'dataDir')
+  const track = firstOf(layers, 'track') ?? null
+  const access = layAccess(layers, inputs, directory, track !== null, problems)
   const config: Config = {
     file,
     listen: firstOf(layers, 'listen') ?? DEFAULT_LISTEN.map((uri) => parseEndpoint(uri, 'listen', 'vm')),
@@ -95,12 +111,34 @@ export function loadConfig(inputs: ConfigInputs): Config {
     trustedProxies: firstOf(layers, 'trustedProxies') ?? DEFAULT_TRUSTED_PROXIES,
     writers: firstOf(layers, 'writers') ?? 'shared',
     logLevel: firstOf(layers, 'logLevel') ?? 'info',
+    vsphere: missingSetting(access) === null ? (access as VsphereAccess) : null,
+    track,
     limits: limitsWith(Object.assign({}, ...layers.map(({ limits }) => limits).reverse())),
   }
   // What is missing because it was wrong would only cause further complaints.
-  if (problems.length === 0) checkTogether(config, sources.at(-1), problems)
+  if (problems.length === 0) checkTogether(config, access, sources.at(-1), problems)
   if (problems.length > 0) throw new ConfigError(problems.sort(byPlace))
   return config
+}
+
+/** @param needed the environment may be meant for other commands: it only counts where a section cannot do without. */
+function layAccess(
+  layers: readonly ConfigLayer[],
+  { env }: ConfigInputs,
+  directory: string,
+  needed: boolean,
+  problems: ConfigProblem[],
+): AccessDraft {
+  const given = new GivenAccess()
+  for (const { vsphere } of [...layers].reverse()) if (vsphere !== undefined) given.addAll(vsphere)
+  if (needed) {
+    const fromEnvironment = new GivenAccess()
+    fromEnvironment.addEnvironment(env, directory)
+    fromEnvironment.check({}, problems)
+    given.addAll(fromEnvironment)
+  }
+  // What is wrong in any layer has been told.
+  return given.check(env, [])
 }
 
 /** From top to bottom; flags and environment first. */
@@ -124,6 +162,8 @@ export function effectiveSettings(config: Config): Settings {
     trustedProxies: [...config.trustedProxies],
     writers: config.writers,
     logLevel: config.logLevel,
+    ...(config.vsphere === null ? {} : { vsphere: accessSettings(config.vsphere) }),
+    ...(config.track === null ? {} : { track: trackSettings(config.track) }),
     limits: { ...config.limits },
   }
 }
@@ -181,9 +221,14 @@ function defaultDataDir(env: ConfigInputs['env']): string {
 }
 
 /** What no setting shows on its own. */
-function checkTogether(config: Config, source: SettingsSource | undefined, problems: ConfigProblem[]): void {
-  const report = (path: SettingPath, message: string): void => {
-    const place = config.file === null ? null : source?.locate(path, 'value')
+function checkTogether(
+  config: Config,
+  access: AccessDraft,
+  source: SettingsSource | undefined,
+  problems: ConfigProblem[],
+): void {
+  const report = (path: SettingPath, message: string, part: 'key' | 'value' = 'value'): void => {
+    const place = config.file === null ? null : source?.locate(path, part)
     problems.push({
       code: 'VSPC_CONFIG_INVALID',
       ...(place ?? { where: 'configuration', line: null, column: null }),
@@ -198,6 +243,15 @@ function checkTogether(config: Config, source: SettingsSource | undefined, probl
     report(
       ['limits', 'redialMinMs'],
       `limits.redialMinMs is ${redialMinMs}, more than limits.redialMaxMs (${redialMaxMs}); accepted is at most that`,
+    )
+  }
+  const missing = missingSetting(access)
+  if (config.track !== null && missing !== null) {
+    report(
+      ['track'],
+      `track needs vsphere.${missing}, which is not given; accepted are a section vsphere with url, user and ` +
+        `passwordFile, or ${VSPHERE_VARIABLES[missing]} in the environment`,
+      'key',
     )
   }
 }

@@ -5,6 +5,7 @@ import { type FastifyInstance, fastify } from 'fastify'
 import { errorMessage, type Logger, VspcError } from '../base/index.ts'
 import { DescriptorWatch, formatHostPort } from '../transport/index.ts'
 import type { Server } from '../vspc/index.ts'
+import type { ApplianceTracker } from './appliance.ts'
 import { DEFAULT_HTTP } from './config-schema.ts'
 import type { HttpAddress } from './http-address.ts'
 import { guardRequest, SECURITY_HEADERS } from './http-guard.ts'
@@ -12,11 +13,14 @@ import type { Metrics } from './metrics.ts'
 import { describeApi, openapiRoute } from './openapi.ts'
 import { pageRoute } from './page.ts'
 import { PROBLEM_TYPE, ProblemError, pathOf, problem, problemOf, sendProblem } from './problem.ts'
+import { applianceRoutes } from './routes-appliance.ts'
 import { acceptWebSockets, consoleRoute, limitWebSockets } from './routes-console.ts'
 import { EventStreams, eventRoutes } from './routes-events.ts'
 import { healthRoutes, type Readiness } from './routes-health.ts'
 import { logRoutes } from './routes-log.ts'
 import { portRoutes } from './routes-ports.ts'
+import { screenRoute } from './routes-screen.ts'
+import { webRoutes } from './routes-web.ts'
 
 /** Names of VMs are at most 256 characters; percent-encoded in UTF-8 they take up to twelve times that. */
 const MAX_PARAMETER_LENGTH = 4_096
@@ -32,6 +36,8 @@ export interface HttpOptions {
   readonly log: Logger
   readonly version: string
   readonly readiness: () => Readiness
+  /** Null: the appliance is not followed. */
+  readonly tracker: ApplianceTracker | null
 }
 
 export class HttpServer {
@@ -76,7 +82,7 @@ export class HttpServer {
 
   /** @throws VspcError VSPC_TRANSPORT_LISTEN. */
   static async start(options: HttpOptions): Promise<HttpServer> {
-    const events = new EventStreams(options.server)
+    const events = new EventStreams(options.server, options.tracker === null ? [] : [options.tracker])
     const http = new HttpServer(await buildApp(options, events), options, events)
     await http.#listen()
     return http
@@ -165,7 +171,11 @@ async function buildApp(options: HttpOptions, events: EventStreams): Promise<Fas
   logRoutes(app, server)
   consoleRoute(app, server)
   eventRoutes(app, events, version)
-  pageRoute(app, { server, version, defaultUrl: `http://${DEFAULT_HTTP}` })
+  applianceRoutes(app, options.tracker)
+  screenRoute(app, server)
+  const page = { server, version, defaultUrl: `http://${DEFAULT_HTTP}` }
+  pageRoute(app, '/plain', page)
+  if (!webRoutes(app, version)) pageRoute(app, '/', page)
   await app.ready()
   return app
 }

@@ -60,6 +60,7 @@ const HISTORY_COUNTERS: { readonly [name in keyof HistoryCounters]: CounterSpec 
   loadedBytes: ['vspc_history_loaded_bytes_total', 'Bytes given to them.'],
   loadErrors: ['vspc_history_load_errors_total', 'Reads of history files that failed.'],
   filesOpened: ['vspc_history_files_opened_total', 'History files opened.'],
+  expiredBytes: ['vspc_history_expired_bytes_total', 'History deleted to make room, or because of its age.'],
 }
 
 const HISTORY_GAUGES: { readonly [name in keyof HistoryGauges]: readonly [name: string, help: string] } = {
@@ -67,6 +68,7 @@ const HISTORY_GAUGES: { readonly [name in keyof HistoryGauges]: readonly [name: 
   tailBytes: ['vspc_history_tail_bytes', 'Memory of output kept for consoles.'],
   openFiles: ['vspc_history_open_files', 'History files open now.'],
   troubledPorts: ['vspc_history_troubled_ports', 'Ports whose writes fail or take too long.'],
+  diskBytes: ['vspc_history_disk_bytes', 'What history takes on the disk.'],
 }
 
 /** From 0.1 ms to the 5 s after which ESX gives up waiting by default. */

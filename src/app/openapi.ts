@@ -31,6 +31,8 @@ export async function describeApi(app: FastifyInstance, version: string): Promis
         { name: 'ports', description: "VMs' serial ports" },
         { name: 'consoles', description: 'Attaching to a port' },
         { name: 'events', description: 'What happens' },
+        { name: 'appliance', description: 'Which host the appliance runs on, and the VMs that follow it' },
+        { name: 'web', description: 'The web console' },
         { name: 'health', description: 'For operators' },
       ],
     },

@@ -1,4 +1,4 @@
-/** The page at `/`: which ports there are, and how to attach to each. Works without its script, only less smoothly. */
+/** The page at `/plain`: which ports there are, and how to attach to each. For browsers without scripts, and for curl. */
 import { createHash } from 'node:crypto'
 import type { FastifyInstance } from 'fastify'
 import type { Port, Server } from '../vspc/index.ts'
@@ -26,34 +26,14 @@ code { font: .9em/1.4 ui-monospace, monospace; user-select: all; overflow-wrap: 
 .migrating { color: var(--move) }
 `
 
-/** Asks for the page again when something happened, and puts in what is new; so a selection survives. */
-const SCRIPT = `
-let due = 0
-const load = async () => {
-  due = 0
-  try {
-    const page = new DOMParser().parseFromString(await (await fetch('/')).text(), 'text/html')
-    const next = page.querySelector('main')
-    const now = document.querySelector('main')
-    if (next && next.innerHTML !== now.innerHTML) now.replaceWith(next)
-  } catch { document.title = 'vspc (server away)' }
-}
-const soon = () => { due ||= setTimeout(load, 500) }
-const events = new EventSource('/api/v1/events')
-for (const type of ['hello', 'port-added', 'port-removed', 'port-online', 'port-offline', 'port-renamed', 'port-rekeyed',
-  'vmotion-begin', 'vmotion-complete', 'vmotion-abort', 'vmotion-timeout', 'console-attached', 'console-detached']) {
-  events.addEventListener(type, soon)
-}
-setInterval(soon, 10000)
-`
+/** Seconds after which a browser asks again. */
+const REFRESH_S = 10
 
 const hashOf = (text: string): string => `'sha256-${createHash('sha256').update(text).digest('base64')}'`
 
 const PAGE_POLICY = [
   "default-src 'none'",
   `style-src ${hashOf(STYLE)}`,
-  `script-src ${hashOf(SCRIPT)}`,
-  "connect-src 'self'",
   "base-uri 'none'",
   "form-action 'none'",
   "frame-ancestors 'none'",
@@ -66,12 +46,13 @@ export interface PageOptions {
   readonly defaultUrl: string
 }
 
-export function pageRoute(app: FastifyInstance, options: PageOptions): void {
+/** @param path `/plain`, and `/` where there is no other page. */
+export function pageRoute(app: FastifyInstance, path: string, options: PageOptions): void {
   app.get(
-    '/',
+    path,
     {
       schema: {
-        summary: 'A page with the list of ports',
+        summary: 'The list of ports as a page without scripts',
         tags: ['ports'],
         response: {
           200: { description: 'HTML.', content: { 'text/html': { schema: { type: 'string' } } } },
@@ -102,7 +83,7 @@ export function renderPage({ server, version, defaultUrl }: PageOptions, url: st
 <meta charset="utf-8">
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <title>vspc</title>
-<noscript><meta http-equiv="refresh" content="5"></noscript>
+<meta http-equiv="refresh" content="${REFRESH_S}">
 <style>${STYLE}</style>
 </head>
 <body>
@@ -111,9 +92,8 @@ export function renderPage({ server, version, defaultUrl }: PageOptions, url: st
 ${rows.length === 0 ? EMPTY : table(rows)}
 ${more > 0 ? `<p>${more} more: <code>vspc ports${html(where)}</code> lists them all.</p>` : ''}
 </main>
-<footer><p>vspc ${html(version)} &middot; <a href="/api/v1/ports">ports as JSON</a> &middot; <a href="/openapi.json">API</a>
-&middot; <a href="/metrics">metrics</a></p></footer>
-<script>${SCRIPT}</script>
+<footer><p>vspc ${html(version)} &middot; <a href="api/v1/ports">ports as JSON</a> &middot; <a href="openapi.json">API</a>
+&middot; <a href="metrics">metrics</a></p></footer>
 </body>
 </html>
 `

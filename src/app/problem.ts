@@ -22,6 +22,7 @@ const STATUS: { readonly [code in ErrorCode]?: number } = {
 /** Of the kind of problem, not of the single one (RFC 9457 section 3.1.3). Others are called by their status. */
 const TITLES: { readonly [code in ErrorCode]?: string } = {
   VSPC_PORT_NOT_FOUND: 'No such port',
+  VSPC_TRACK_OFF: 'The appliance is not followed',
   VSPC_PORT_AMBIGUOUS: 'More than one port matches',
   VSPC_PORT_ONLINE: 'The port is in use',
   VSPC_SERVER_STARTING: 'The server is starting',

@@ -2,7 +2,7 @@
 import type { OutgoingHttpHeaders, ServerResponse } from 'node:http'
 import type { FastifyInstance } from 'fastify'
 import type { Timer } from '../base/index.ts'
-import type { Server, ServerEvent } from '../vspc/index.ts'
+import type { Server } from '../vspc/index.ts'
 import { PROBLEM_ANSWER } from './openapi.ts'
 import { ProblemError } from './problem.ts'
 
@@ -11,17 +11,26 @@ const HEARTBEAT_MS = 15_000
 /** What a browser waits before it connects again. */
 const RETRY_MS = 2_000
 
+/** What happens: of the ports, and of whatever else runs here. */
+export interface EventSource {
+  /** The returned function ends it. */
+  subscribe(tell: (event: { readonly type: string }) => void): () => void
+}
+
 /** Everyone who reads events. Each event is written down once, whoever reads; with no readers it is not even made. */
 export class EventStreams {
   readonly #server: Server
+  readonly #sources: readonly EventSource[]
   readonly #readers = new Set<ServerResponse>()
-  #unsubscribe: (() => void) | null = null
+  #subscriptions: (() => void)[] = []
   #heartbeat: Timer | null = null
   #lastId = 0
   #closed = false
 
-  constructor(server: Server) {
+  /** @param sources besides the server's own events. */
+  constructor(server: Server, sources: readonly EventSource[] = []) {
     this.#server = server
+    this.#sources = [server, ...sources]
   }
 
   get readers(): number {
@@ -34,7 +43,9 @@ export class EventStreams {
     // A reader that went away is dealt with by `close`.
     response.on('error', () => {})
     this.#readers.add(response)
-    this.#unsubscribe ??= this.#server.subscribe((event) => this.#publish(event))
+    if (this.#subscriptions.length === 0) {
+      this.#subscriptions = this.#sources.map((source) => source.subscribe((event) => this.#publish(event)))
+    }
     if (this.#heartbeat === null) this.#beat()
     response.write(`retry: ${RETRY_MS}\n${frame(this.#lastId, 'hello', hello)}`)
   }
@@ -52,13 +63,12 @@ export class EventStreams {
   #remove(response: ServerResponse): void {
     this.#readers.delete(response)
     if (this.#readers.size > 0) return
-    this.#unsubscribe?.()
-    this.#unsubscribe = null
+    for (const end of this.#subscriptions.splice(0)) end()
     this.#heartbeat?.cancel()
     this.#heartbeat = null
   }
 
-  #publish(event: ServerEvent): void {
+  #publish(event: { readonly type: string }): void {
     this.#write(frame(++this.#lastId, event.type, event))
   }
 

@@ -6,6 +6,7 @@ import { type Static, Type } from 'typebox'
 import { CODES } from '../base/index.ts'
 import { SCHEMES } from '../transport/index.ts'
 import type { ConsoleInfo, ConsoleMessage, ConsoleMode, ConsoleRequest, PortInfo, ServerEvent } from '../vspc/index.ts'
+import { APPLIANCE_EVENTS, APPLIANCE_SCHEMAS } from './schemas-appliance.ts'
 
 /** Offsets are exact: 2^53 bytes are more than any VM sends. */
 const MAX_OFFSET = Number.MAX_SAFE_INTEGER
@@ -243,7 +244,12 @@ export const NAMED_SCHEMAS: readonly object[] = [
   PortInfoSchema,
   ConsoleInfoSchema,
   ProblemSchema,
+  ...APPLIANCE_SCHEMAS,
   { $id: 'ConsoleMessage', description: 'Text frame from the server.', oneOf: Object.values(MESSAGES) },
   { $id: 'ConsoleRequest', description: 'Text frame from the client.', oneOf: Object.values(REQUESTS) },
-  { $id: 'ServerEvent', description: 'The data of a server-sent event.', oneOf: Object.values(EVENTS) },
+  {
+    $id: 'ServerEvent',
+    description: 'The data of a server-sent event.',
+    oneOf: [...Object.values(EVENTS), ...APPLIANCE_EVENTS],
+  },
 ]

@@ -6,12 +6,14 @@ import { type CaptureRecorder, openRecorder } from '../capture/index.ts'
 import type { HistoryStore } from '../history/index.ts'
 import { formatEndpoint, formatHostPort, parseTrustedSources } from '../transport/index.ts'
 import { Server } from '../vspc/index.ts'
+import { ApplianceTracker } from './appliance.ts'
 import type { Config } from './config.ts'
 import { closeHistories, openHistories } from './histories.ts'
 import { HttpServer } from './http.ts'
 import { parseHttpAddress } from './http-address.ts'
 import { type AppLogger, createLogger } from './logger.ts'
 import { Metrics } from './metrics.ts'
+import { addApplianceMetrics } from './metrics-appliance.ts'
 import { planReload, type ReloadPlan } from './reload.ts'
 import type { Readiness } from './routes-health.ts'
 
@@ -61,7 +63,8 @@ export class RunningApp {
 
   /**
    * Takes over a new configuration, or changes nothing: when anything in it needs a restart, nothing of it counts.
-   * No connection is touched. Certificates are read again in any case; the log says how that went.
+   * No connection is touched. Certificates are read again in any case; the log says how that went. VMs that follow the
+   * appliance are looked at again.
    */
   reload(next: Config): ReloadPlan {
     // They change on their own: what else is new does not matter.
@@ -76,6 +79,7 @@ export class RunningApp {
     this.#http?.applyLimits()
     this.log.info({ changed: plan.changed }, 'configuration reloaded')
     this.log.setLevel(next.logLevel)
+    this.#parts.tracker?.check()
     return plan
   }
 
@@ -89,7 +93,7 @@ export class RunningApp {
   }
 
   async #open(config: Config): Promise<void> {
-    const { server, metrics, log } = this.#parts
+    const { server, metrics, tracker, log } = this.#parts
     await server.start()
     if (config.http !== null) {
       this.#http = await HttpServer.start({
@@ -99,17 +103,20 @@ export class RunningApp {
         log,
         version: productVersion(),
         readiness: () => this.#readiness,
+        tracker,
       })
       log.info({ url: this.#http.url }, 'serving HTTP')
     }
+    // VMs may be pointed at us from now on.
+    tracker?.start()
     this.#readiness = 'ready'
   }
 
   async #stop(): Promise<void> {
-    const { server, histories, metrics, recorder, log } = this.#parts
+    const { server, histories, metrics, recorder, tracker, log } = this.#parts
     this.#readiness = 'stopping'
     const steps = [
-      () => server.stop(),
+      () => Promise.all([server.stop(), tracker?.stop(server.limits.drainMs)]),
       () => this.#http?.stop(),
       () => recorder?.close(server.limits.drainMs),
       () => closeHistories(histories, server.limits, log),
@@ -129,7 +136,7 @@ export class RunningApp {
 /**
  * Starts everything: VM listeners first, then HTTP. A failure closes what was open.
  * @throws VspcError VSPC_TRANSPORT_LISTEN, VSPC_TLS_FILES, VSPC_CAPTURE_WRITE, VSPC_HTTP_UNSAFE_BIND,
- * VSPC_HISTORY_OPEN, VSPC_HISTORY_LOCKED.
+ * VSPC_HISTORY_OPEN, VSPC_HISTORY_LOCKED, VSPC_USAGE.
  */
 export function start(config: Config, options: StartOptions = {}): Promise<RunningApp> {
   return RunningApp.start(config, options)
@@ -140,6 +147,7 @@ interface Parts {
   readonly histories: HistoryStore
   readonly metrics: Metrics
   readonly recorder: CaptureRecorder | null
+  readonly tracker: ApplianceTracker | null
   readonly log: AppLogger
 }
 
@@ -147,6 +155,7 @@ async function makeParts(config: Config, options: StartOptions): Promise<Parts> 
   // A configuration may come from elsewhere than from `loadConfig`: this one rule is not left to it alone.
   if (config.http !== null) parseHttpAddress(formatHostPort(config.http.host, config.http.tcpPort))
   const log = options.log ?? createLogger(config.logLevel, 'json')
+  const tracker = makeTracker(config, log)
   const histories = await openHistories(config, log)
   const recorder = config.capture === null ? null : await openCaptures(config, config.capture, log, histories)
   const metrics = new Metrics(productVersion())
@@ -167,7 +176,13 @@ async function makeParts(config: Config, options: StartOptions): Promise<Parts> 
     ...(recorder === null ? {} : { tap: recorder }),
   })
   metrics.watch(server)
-  return { server, histories, metrics, recorder, log }
+  if (tracker !== null) addApplianceMetrics(metrics.registry, tracker)
+  return { server, histories, metrics, recorder, tracker, log }
+}
+
+function makeTracker({ track, vsphere }: Config, log: AppLogger): ApplianceTracker | null {
+  if (track === null || vsphere === null) return null
+  return new ApplianceTracker({ track, access: vsphere, clock: systemClock, log, random: Math.random })
 }
 
 async function openCaptures(

@@ -23,6 +23,16 @@ export const systemClock: Clock = {
   },
 }
 
+/** The system's clock, with timers that keep the process: for programs that live for nothing but what they wait for. */
+export const liveClock: Clock = {
+  now: systemClock.now,
+  wall: systemClock.wall,
+  after(ms, run) {
+    const handle = setTimeout(run, ms)
+    return { cancel: () => clearTimeout(handle) }
+  },
+}
+
 /** A clock that moves only when told to. */
 export class ManualClock implements Clock {
   #now = 0

@@ -35,12 +35,14 @@ export const CODES = {
   VSPC_PORT_NOT_FOUND: { fault: 'local', retryable: true },
   VSPC_PORT_AMBIGUOUS: { fault: 'local', retryable: false },
   VSPC_PORT_REMOVED: { fault: 'remote', retryable: true },
+  VSPC_PORT_OFFLINE: { fault: 'remote', retryable: true },
   VSPC_PORT_ONLINE: { fault: 'local', retryable: true },
   VSPC_CONSOLE_BUSY: { fault: 'remote', retryable: true },
   VSPC_CONSOLE_READ_ONLY: { fault: 'local', retryable: false },
   VSPC_CONSOLE_BAD_CONTROL: { fault: 'local', retryable: false },
   VSPC_CONSOLE_TOO_MANY: { fault: 'remote', retryable: true },
   VSPC_CONSOLE_STALLED: { fault: 'remote', retryable: true },
+  VSPC_SCREEN_UNAVAILABLE: { fault: 'system', retryable: true },
   VSPC_BREAK_UNSUPPORTED: { fault: 'remote', retryable: false },
   VSPC_REQUEST_INVALID: { fault: 'local', retryable: false },
   VSPC_SERVER_STARTING: { fault: 'system', retryable: true },
@@ -50,6 +52,7 @@ export const CODES = {
   VSPC_SERVER_ANSWER: { fault: 'remote', retryable: false },
   VSPC_NOT_ALLOWED: { fault: 'local', retryable: false },
   VSPC_WAIT_TIMEOUT: { fault: 'remote', retryable: true },
+  VSPC_EXPECT_FAILED: { fault: 'remote', retryable: false },
   VSPC_USAGE: { fault: 'local', retryable: false },
   VSPC_CAPTURE_FORMAT: { fault: 'local', retryable: false },
   VSPC_CAPTURE_READ: { fault: 'system', retryable: true },
@@ -75,6 +78,7 @@ export const CODES = {
   VSPC_VSPHERE_FAULT: { fault: 'remote', retryable: false },
   VSPC_VSPHERE_TASK_TIMEOUT: { fault: 'remote', retryable: true },
   VSPC_VSPHERE_TEXT: { fault: 'local', retryable: false },
+  VSPC_TRACK_OFF: { fault: 'local', retryable: false },
   VSPC_GUESTINFO_KEY: { fault: 'local', retryable: false },
   VSPC_GUESTINFO_READ_ONLY: { fault: 'local', retryable: false },
   VSPC_GUESTINFO_TOO_LONG: { fault: 'local', retryable: false },
@@ -84,6 +88,7 @@ export const CODES = {
   VSPC_GUESTINFO_NOT_IN_VM: { fault: 'local', retryable: false },
   VSPC_GUESTINFO_TIMEOUT: { fault: 'system', retryable: true },
   VSPC_GUESTINFO_FAILED: { fault: 'system', retryable: true },
+  VSPC_GUESTINFO_STORE: { fault: 'system', retryable: true },
 } as const satisfies Record<string, { fault: 'local' | 'remote' | 'system'; retryable: boolean }>
 
 export type ErrorCode = keyof typeof CODES

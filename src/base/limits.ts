@@ -93,6 +93,12 @@ export const LIMITS = {
     max: 60_000,
     why: 'a superseded connection may deliver unread data this long; data after it prove that two ports share one URI',
   },
+  takeoverTailMs: {
+    default: 5_000,
+    min: 0,
+    max: 600_000,
+    why: "output of a new connection waits this long for the last of a superseded resumable one's that is away (an appliance's move), so that nothing is reordered",
+  },
   newcomerMs: {
     default: 250,
     min: 0,
@@ -284,6 +290,42 @@ export const LIMITS = {
     min: 1,
     max: 65_536,
     why: 'history files open at once, those used last; no descriptor per port',
+  },
+  historyFileBytes: {
+    default: 64 << 20,
+    min: 65_536,
+    max: 2 ** 31,
+    why: 'a port goes on in a new file at about this size: what is deleted to make room, or compressed, goes by files',
+  },
+  historyFileMs: {
+    default: 0,
+    min: 0,
+    max: 31_536_000_000,
+    why: 'the same by time, at multiples of it since 1970 in UTC (86400000: files of a day); 0 = by size only',
+  },
+  historyPortBytes: {
+    default: 2 ** 30,
+    min: 0,
+    max: 2 ** 50,
+    why: "what a port's files may take on the disk; the oldest go first. 0 = as much as there is room",
+  },
+  historyTotalBytes: {
+    default: 16 * 2 ** 30,
+    min: 0,
+    max: 2 ** 50,
+    why: 'the same for all ports together; what was written longest ago goes first. 0 = as much as there is room',
+  },
+  historyAgeMs: {
+    default: 0,
+    min: 0,
+    max: 315_360_000_000,
+    why: 'files that were last written so long ago are deleted, but for the newest of a port; 0 = they are kept',
+  },
+  historyCompressMs: {
+    default: 3_600_000,
+    min: 0,
+    max: 315_360_000_000,
+    why: 'files that are not appended to any more are compressed after so long, in the background; 0 = never',
   },
   consoleBufferBytes: {
     default: 262_144,

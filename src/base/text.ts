@@ -13,6 +13,15 @@ export function cleanText(raw: Uint8Array | string, maxLength = 256): string {
   return clean.replace(/[\ud800-\udbff](?![\udc00-\udfff])|(?<![\ud800-\udbff])[\udc00-\udfff]/g, '')
 }
 
+/** A message of several lines from a server or the system, each line made safe by {@link cleanText}; empty ones left out. */
+export function cleanMessage(text: string): string {
+  return text
+    .split('\n')
+    .map((line) => cleanText(line, 2_000))
+    .filter((line) => line !== '')
+    .join('\n')
+}
+
 /** The candidate most like `word`, if any is like it at all: for "did you mean". */
 export function nearest(word: string, candidates: readonly string[]): string | null {
   let best: string | null = null

@@ -1,12 +1,10 @@
 import { type Command, Option } from 'commander'
 import type { ConsoleMode } from '../app/index.ts'
+import { readHistory, ServerClient, waitForPort, webSocketConsoles } from '../client/index.ts'
 import { runAttach } from './attach-session.ts'
-import { ServerClient } from './client.ts'
-import { webSocketConsoles } from './console-client.ts'
 import { parseDuration } from './duration.ts'
 import { DEFAULT_ESCAPE, parseEscapeChar } from './escape.ts'
 import { CommandExit, EXIT } from './exit-codes.ts'
-import { readHistory } from './history.ts'
 import { exitOnInterrupt } from './interrupt.ts'
 import { liveClock } from './live-clock.ts'
 import { parseOffset } from './offset.ts'
@@ -14,7 +12,6 @@ import { printNote } from './output.ts'
 import { addServerOptions, resolveServer, type ServerOptions } from './server-address.ts'
 import { TIMING } from './timing.ts'
 import { processTerminal } from './tty.ts'
-import { waitForPort } from './wait.ts'
 
 interface AttachFlags extends ServerOptions {
   spy?: true

@@ -3,11 +3,11 @@ import { relative } from 'node:path'
 import type { Command } from 'commander'
 import { createLogger, loadConfig, type RunningApp, start } from '../app/index.ts'
 import { errorMessage, VspcError } from '../base/index.ts'
+import { DEFAULT_SERVER } from '../client/index.ts'
 import { findProgram, parseSimTarget, type Simulation, simulate } from '../sim/index.ts'
 import { DemoGuest } from './demo-guest.ts'
 import { parseDuration } from './duration.ts'
 import { printData, printNote } from './output.ts'
-import { DEFAULT_SERVER } from './server-address.ts'
 
 interface DemoFlags {
   qemu?: true

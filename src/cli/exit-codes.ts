@@ -45,6 +45,7 @@ export const EXIT_BY_CODE: { readonly [code in ErrorCode]?: ExitCode } = {
   VSPC_SERVER_STOPPING: EXIT.unreachable,
   VSPC_RELAY_CONTROL: EXIT.unreachable,
   VSPC_PORT_REMOVED: EXIT.gone,
+  VSPC_PORT_OFFLINE: EXIT.gone,
   VSPC_WAIT_TIMEOUT: EXIT.timedOut,
   VSPC_TRANSPORT_DIAL: EXIT.unreachable,
   VSPC_TRANSPORT_DIAL_TIMEOUT: EXIT.unreachable,

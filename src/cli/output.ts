@@ -1,7 +1,8 @@
 import { once } from 'node:events'
 import { setTimeout as pause } from 'node:timers/promises'
-import { cleanText } from '../base/index.ts'
 import { TIMING } from './timing.ts'
+
+export { cleanMessage } from '../base/index.ts'
 
 /** Data: what a script reads. */
 export function printData(text: string): void {
@@ -16,15 +17,6 @@ export async function writeData(bytes: Uint8Array): Promise<void> {
 /** Everything else: hints, progress, errors. One line, `vspc: ...`. */
 export function printNote(text: string): void {
   process.stderr.write(`vspc: ${text}\n`)
-}
-
-/** A message from the server or the system, made safe for a terminal. */
-export function cleanMessage(text: string): string {
-  return text
-    .split('\n')
-    .map((line) => cleanText(line, 2_000))
-    .filter((line) => line !== '')
-    .join('\n')
 }
 
 /** Gives what was written time to reach its reader, but not longer than a stalled one deserves. */

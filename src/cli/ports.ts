@@ -1,7 +1,7 @@
 import { type Command, Option } from 'commander'
 import type { PortInfo } from '../app/index.ts'
 import { VspcError } from '../base/index.ts'
-import { notOurs, ServerClient } from './client.ts'
+import { VspcClient } from '../client/index.ts'
 import { parseDuration } from './duration.ts'
 import { exitOnInterrupt } from './interrupt.ts'
 import { liveClock } from './live-clock.ts'
@@ -45,29 +45,25 @@ function parseWatch(text: string): number {
 }
 
 async function ports(flags: PortsFlags): Promise<void> {
-  const client = new ServerClient(resolveServer(flags, process.env))
-  const json = flags.json === true || flags.output === 'json'
+  const address = resolveServer(flags, process.env)
+  const client = new VspcClient(address)
+  const look = async (again: boolean) => {
+    const json = flags.json === true || flags.output === 'json'
+    printPorts(sortPorts(await client.ports()), json, address.url.hostname, again)
+  }
   const every = flags.watch
   if (every === undefined) {
-    printPorts(await fetchPorts(client), json, client, false)
+    await look(false)
     return
   }
   exitOnInterrupt()
   for (;;) {
-    printPorts(await fetchPorts(client), json, client, true)
+    await look(true)
     await new Promise<void>((resolve) => liveClock.after(every, resolve))
   }
 }
 
-async function fetchPorts(client: ServerClient): Promise<PortInfo[]> {
-  const list = await client.getJson('/api/v1/ports')
-  const valid =
-    Array.isArray(list) && list.every((port) => typeof port?.id === 'string' && typeof port.vm?.name === 'string')
-  if (!valid) throw notOurs(client.address, 'no list of ports')
-  return sortPorts(list as PortInfo[])
-}
-
-function printPorts(list: PortInfo[], json: boolean, client: ServerClient, again: boolean): void {
+function printPorts(list: PortInfo[], json: boolean, host: string, again: boolean): void {
   if (json) {
     printData(`${formatPortsJson(list)}\n`)
     return
@@ -76,7 +72,7 @@ function printPorts(list: PortInfo[], json: boolean, client: ServerClient, again
   // Home and clear below, rather than clear and draw, so that nothing flickers.
   if (again && process.stdout.isTTY) printData('\x1b[H\x1b[J')
   if (list.length > 0) printData(`${formatPorts(list, Date.now(), width).join('\n')}\n`)
-  else process.stderr.write(emptyHint(client.address.url.hostname))
+  else process.stderr.write(emptyHint(host))
 }
 
 /** By name, then id, in an order that does not depend on the locale. A copy. */

@@ -2,7 +2,8 @@ import { Command } from 'commander'
 import { runProgram } from './run.ts'
 import { productVersion } from './version.ts'
 
-type Register = (program: Command) => void
+/** Adds a command; `whole` gives a program with all commands loaded, for those that describe it. */
+type Register = (program: Command, whole: () => Promise<Command>) => void
 
 interface CommandEntry {
   readonly name: string
@@ -45,6 +46,18 @@ export const COMMANDS: readonly CommandEntry[] = [
     load: async () => (await import('./log.ts')).registerLog,
   },
   {
+    name: 'send',
+    summary: "type a line, a file or a break on a VM's console",
+    valueByEquals: ['--wait-port'],
+    load: async () => (await import('./send.ts')).registerSend,
+  },
+  {
+    name: 'expect',
+    summary: "wait for output on a VM's console, and answer it",
+    valueByEquals: ['--wait-port'],
+    load: async () => (await import('./expect.ts')).registerExpect,
+  },
+  {
     name: 'demo',
     summary: 'try it: a server and simulated VMs that migrate, in one process',
     load: async () => (await import('./demo.ts')).registerDemo,
@@ -65,22 +78,39 @@ export const COMMANDS: readonly CommandEntry[] = [
     load: async () => (await import('./track.ts')).registerTrack,
   },
   {
+    name: 'point',
+    summary: "point VMs' serial ports at the concentrator, or add one",
+    valueByEquals: ['--print'],
+    load: async () => (await import('./point.ts')).registerPoint,
+  },
+  {
     name: 'guestinfo',
-    summary: 'inside a VM: read and publish what VM and appliance tell each other',
-    valueByEquals: ['--wait'],
+    summary: 'read, publish and follow what a VM and its appliance tell each other',
+    valueByEquals: ['--wait', '--until-exit'],
     load: async () => (await import('./guestinfo.ts')).registerGuestinfo,
+  },
+  {
+    name: 'doctor',
+    summary: 'look at what a console needs on its way, and say what is wrong',
+    load: async () => (await import('./doctor.ts')).registerDoctor,
   },
   {
     name: 'config',
     summary: 'check or describe the configuration file',
     load: async () => (await import('./config.ts')).registerConfig,
   },
+  {
+    name: 'completion',
+    summary: 'print a script that completes commands in a shell',
+    load: async () => (await import('./completion.ts')).registerCompletion,
+  },
 ]
 
-/** The program with the command that `args` names loaded, and the others as names with a summary. */
+/** The program with the command that `args` names loaded, and the others as names with a summary, unless `whole`. */
 export async function buildProgram(
   args: readonly string[],
   commands: readonly CommandEntry[] = COMMANDS,
+  whole = false,
 ): Promise<Command> {
   const program = new Command('vspc')
     .description('Virtual serial port concentrator for VMware VMs: consoles that survive vMotion')
@@ -91,9 +121,9 @@ export async function buildProgram(
     .addHelpText('after', HELP)
   const wanted = commandNamed(args)
   for (const entry of commands) {
-    if (wanted !== undefined && (wanted === entry.name || wanted === entry.alias)) {
+    if (whole || (wanted !== undefined && (wanted === entry.name || wanted === entry.alias))) {
       const register = await entry.load()
-      register(program)
+      register(program, () => buildProgram(args, commands, true))
       program.commands.at(-1)?.summary(entry.summary).description(capitalized(entry.summary))
     } else {
       const stub = program.command(entry.name).description(entry.summary)

@@ -1,8 +1,7 @@
 import type { Command } from 'commander'
 import { cleanText, VspcError } from '../base/index.ts'
-import type { NextHopInfo } from '../relay/index.ts'
+import { ControlClient, type NextHopInfo } from '../relay/index.ts'
 import { printData } from './output.ts'
-import { ControlClient } from './relay-control.ts'
 import { formatTable } from './table.ts'
 
 interface NextHopFlags {

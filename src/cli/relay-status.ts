@@ -1,7 +1,6 @@
 import type { Command } from 'commander'
-import type { RouteStatus } from '../relay/index.ts'
+import { ControlClient, type RouteStatus } from '../relay/index.ts'
 import { printData } from './output.ts'
-import { ControlClient } from './relay-control.ts'
 import { formatBytes, formatTable } from './table.ts'
 
 interface StatusFlags {

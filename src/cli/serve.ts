@@ -1,8 +1,8 @@
 import { type Command, Option } from 'commander'
 import { type Config, createLogger, loadConfig, type RunningApp, type Settings, start } from '../app/index.ts'
 import { errorMessage } from '../base/index.ts'
+import { DEFAULT_SERVER } from '../client/index.ts'
 import { printData, printNote } from './output.ts'
-import { DEFAULT_SERVER } from './server-address.ts'
 import { exitOnFault, onHangup, stayAlive, untilToldToStop } from './signals.ts'
 
 interface ServeFlags {
@@ -35,6 +35,9 @@ Everything else goes to stderr: plain lines on a terminal, JSON otherwise.
 SIGTERM and SIGINT drain and exit 0; a second one exits at once. SIGHUP reads the configuration again: applied
 whole or not at all, no console is dropped. serviceUris, trustedProxies, writers, logLevel and nearly all limits can
 change so; certificates are read again, for connections from then on.
+
+With the sections vsphere and track in --config it follows the ESXi host it runs on, and points VMs at the relay
+there: docs/tracking.md; try it first with  vspc track --config FILE --plan
 
 Without authentication HTTP is served on loopback only. From elsewhere: ssh -L 13371:127.0.0.1:13371 HOST
 

@@ -1,5 +1,6 @@
 /** `vspc sim --check`: judges a server instead of keeping it busy. */
 import { cleanText, VspcError } from '../base/index.ts'
+import { ServerClient } from '../client/index.ts'
 import {
   type CheckConsoles,
   type CheckReport,
@@ -8,7 +9,6 @@ import {
   parseSimTarget,
   tcpConsoles,
 } from '../sim/index.ts'
-import { ServerClient } from './client.ts'
 import { CommandExit, EXIT } from './exit-codes.ts'
 import { printData, printNote } from './output.ts'
 import { resolveServer } from './server-address.ts'

@@ -1,8 +1,7 @@
 /** The judge's way to consoles of a server of ours: the same WebSocket that `vspc attach` uses. */
 import { systemClock, VspcError } from '../base/index.ts'
+import { type ConsoleConnection, type ServerAddress, webSocketConsoles } from '../client/index.ts'
 import type { CheckConsoles, CheckedVm, ConsoleLink, ConsoleListener } from '../sim/index.ts'
-import { type ConsoleConnection, webSocketConsoles } from './console-client.ts'
-import type { ServerAddress } from './server-address.ts'
 
 export function webConsoles(address: ServerAddress): CheckConsoles {
   return {

@@ -1,4 +1,4 @@
-import { AnsiScanner, type AnsiSink } from './ansi.ts'
+import { AnsiScanner, type AnsiSink } from '../client/index.ts'
 
 const ENQ = 0x05
 

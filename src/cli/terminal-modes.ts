@@ -1,4 +1,4 @@
-import { AnsiScanner, type AnsiSink } from './ansi.ts'
+import { AnsiScanner, type AnsiSink } from '../client/index.ts'
 
 /** DEC private modes that a guest's program may leave on, and that spoil a terminal: keys, colours, mouse, screens. */
 const OFF_BY_DEFAULT: ReadonlySet<string> = new Set(

@@ -43,19 +43,27 @@ test('every route is there, and none that is not', async () => {
   expect(routes.sort()).toEqual([
     'DELETE /api/v1/ports/{id}',
     'GET /',
+    'GET /api/v1/appliance',
+    'GET /api/v1/appliance/plan',
     'GET /api/v1/events',
     'GET /api/v1/ports',
     'GET /api/v1/ports/{id}',
     'GET /api/v1/ports/{id}/console',
     'GET /api/v1/ports/{id}/consoles',
     'GET /api/v1/ports/{id}/log',
+    'GET /api/v1/ports/{id}/screen',
     'GET /console_log/{uuid}',
     'GET /livez',
     'GET /metrics',
     'GET /openapi.json',
+    'GET /plain',
     'GET /readyz',
+    'GET /web/{file}',
+    'HEAD /',
     'HEAD /api/v1/ports/{id}/log',
     'HEAD /console_log/{uuid}',
+    'HEAD /web/{file}',
+    'POST /api/v1/appliance/check',
   ])
 })
 

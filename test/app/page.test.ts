@@ -12,7 +12,7 @@ function addPort(app: AppUnderTest, key: string, label: string | null, name: str
 }
 
 async function page(app: AppUnderTest): Promise<{ html: string; policy: string }> {
-  const answer = await fetch(`${app.url}/`)
+  const answer = await fetch(`${app.url}/plain`)
   expect([answer.status, answer.headers.get('content-type')]).toEqual([200, 'text/html; charset=utf-8'])
   return { html: await answer.text(), policy: answer.headers.get('content-security-policy') ?? '' }
 }
@@ -34,14 +34,14 @@ test('a VM name cannot put anything into the page', async () => {
   const name = `<script>alert(1)</script><img src=x onerror='alert("2")'>&amp;`
   addPort(app, 'name:x', null, name)
   const { html } = await page(app)
-  expect(html.match(/<script/g)).toHaveLength(1)
+  expect(html).not.toContain('<script')
   expect(html).not.toContain('<img')
   expect(html).toContain(
     '&lt;script&gt;alert(1)&lt;/script&gt;&lt;img src=x onerror=&#39;alert(&quot;2&quot;)&#39;&gt;&amp;amp;',
   )
 })
 
-test('the policy allows our own script and style and nothing else', async () => {
+test('the policy allows our own style and nothing else', async () => {
   const { html, policy } = await page(await startApp())
   const hash = (tag: string) =>
     `'sha256-${createHash('sha256')
@@ -49,11 +49,9 @@ test('the policy allows our own script and style and nothing else', async () => 
       .digest('base64')}'`
   expect(policy.split('; ').sort()).toEqual([
     "base-uri 'none'",
-    "connect-src 'self'",
     "default-src 'none'",
     "form-action 'none'",
     "frame-ancestors 'none'",
-    `script-src ${hash('script')}`,
     `style-src ${hash('style')}`,
   ])
   expect(html).not.toMatch(/\s(?:src|style|on\w+)=/)

@@ -3,6 +3,7 @@ import { ManualClock, VspcError } from '../../src/base/index.ts'
 import { type AttachOptions, runAttach } from '../../src/cli/attach-session.ts'
 import { CommandExit } from '../../src/cli/exit-codes.ts'
 import { TIMING } from '../../src/cli/timing.ts'
+import { CLIENT_TIMING } from '../../src/client/index.ts'
 import type { ConsoleInfo } from '../../src/vspc/types.ts'
 import { ScriptedConsoles, ScriptedTerminal } from './scripted-console.ts'
 
@@ -282,7 +283,7 @@ describe('at a terminal', () => {
     terminal.type('\r')
     expect(terminal.news()).toEqual(['not connected: what you type is discarded'])
     expect(terminal.bells).toBe(2)
-    clock.advance(TIMING.reconnectMinMs)
+    clock.advance(CLIENT_TIMING.reconnectMinMs)
     vm().attach(0)
     terminal.type('x')
     expect(vm().input).toBe('x')
@@ -305,7 +306,7 @@ describe('at a terminal', () => {
     const { terminal, vm, clock } = start(true)
     vm().attach(100)
     vm().lose(LOST)
-    clock.advance(TIMING.reconnectMinMs)
+    clock.advance(CLIENT_TIMING.reconnectMinMs)
     terminal.news()
     vm().attach(150, { start: 150, next: 150 })
     expect(terminal.news()[1]).toBe("50 bytes of output are lost: the server's history no longer holds them")
@@ -505,7 +506,7 @@ describe('in a pipe', () => {
     terminal.events?.inputEnd()
     vm().print('Mon')
     vm().lose(LOST)
-    clock.advance(TIMING.reconnectMinMs)
+    clock.advance(CLIENT_TIMING.reconnectMinMs)
     expect(vm().target.from).toBe(3)
     vm().attach(3)
     vm().print('day')

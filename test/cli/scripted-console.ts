@@ -1,7 +1,12 @@
 import type { VspcError } from '../../src/base/index.ts'
-import type { ConsoleConnection, ConsoleListener, ConsoleTarget, OpenConsole } from '../../src/cli/console-client.ts'
-import type { Attached } from '../../src/cli/console-message.ts'
 import type { Terminal, TerminalEvents } from '../../src/cli/tty.ts'
+import type {
+  ConsoleConnection,
+  ConsoleListener,
+  ConsoleTarget,
+  OpenConsole,
+} from '../../src/client/console-connection.ts'
+import type { Attached } from '../../src/client/console-message.ts'
 import type { ConsoleRequest } from '../../src/vspc/types.ts'
 
 /** One attachment, played by the test. */

@@ -1,8 +1,8 @@
 import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
-import { MAX_SEQUENCE } from '../../src/cli/ansi.ts'
 import { TerminalFilter } from '../../src/cli/terminal-filter.ts'
 import { TerminalModes } from '../../src/cli/terminal-modes.ts'
+import { MAX_SEQUENCE } from '../../src/client/ansi.ts'
 
 const latin1 = (text: string) => new Uint8Array(Buffer.from(text, 'latin1'))
 

@@ -1,4 +1,5 @@
 import * as nodeFs from 'node:fs'
+import { gunzip, gzip } from 'node:zlib'
 import type { HistoryFs } from '../../src/history/index.ts'
 
 type Operation = (...args: unknown[]) => void
@@ -27,6 +28,10 @@ export class FaultyFs implements HistoryFs {
   readonly rename = this.#wrap<HistoryFs['rename']>(nodeFs.rename as Operation)
   readonly writeFile = this.#wrap<HistoryFs['writeFile']>(nodeFs.writeFile as Operation)
   readonly rm = this.#wrap<HistoryFs['rm']>(nodeFs.rm as Operation)
+  readonly fsync = this.#wrap<HistoryFs['fsync']>(nodeFs.fsync as Operation)
+  readonly futimes = this.#wrap<HistoryFs['futimes']>(nodeFs.futimes as Operation)
+  readonly compress: HistoryFs['compress'] = gzip
+  readonly expand: HistoryFs['expand'] = (bytes, maxOutputLength, done) => gunzip(bytes, { maxOutputLength }, done)
   /** Closing never fails, or descriptors would be left over. */
   readonly close: HistoryFs['close'] = nodeFs.close
 

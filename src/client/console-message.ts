@@ -1,4 +1,4 @@
-import type { ConsoleMessage } from '../app/index.ts'
+import type { ConsoleMessage } from '../vspc/index.ts'
 
 /** A console's first message. */
 export type Attached = Extract<ConsoleMessage, { type: 'attached' }>

@@ -8,8 +8,11 @@
  * counts too, since terminals obey it.
  */
 export interface AnsiSink {
-  /** Printable text and C0 controls; a view, valid during the call. */
-  text(bytes: Uint8Array): void
+  /**
+   * Printable text and C0 controls; a view, valid during the call. `at` is where it begins in the chunk: -1 for the last
+   * byte of the chunk before.
+   */
+  text(bytes: Uint8Array, at: number): void
   /** `CSI ... final`, whole, and what stands between introducer and final byte. */
   csi(sequence: Uint8Array, parameters: string, final: string): void
   /** `ESC ... final`, whole; `name` is what follows the ESC. */
@@ -44,16 +47,16 @@ export class AnsiScanner {
           at++
           continue
         }
-        if (at > textFrom) sink.text(chunk.subarray(textFrom, at))
+        if (at > textFrom) sink.text(chunk.subarray(textFrom, at), textFrom)
         at++
         textFrom = at
-        this.#begin(byte, chunk.subarray(at - 1, at), sink)
+        this.#begin(byte, chunk.subarray(at - 1, at), at - 1, sink)
         continue
       }
-      if (this.#inSequence(byte, sink)) at++
+      if (this.#inSequence(byte, at, sink)) at++
       textFrom = at
     }
-    if (this.#state === 'text' && at > textFrom) sink.text(chunk.subarray(textFrom, at))
+    if (this.#state === 'text' && at > textFrom) sink.text(chunk.subarray(textFrom, at), textFrom)
   }
 
   /** In text: is `byte` the start of something? Keeps count of UTF-8 continuation bytes. */
@@ -73,10 +76,10 @@ export class AnsiScanner {
     return byte === 0xc2
   }
 
-  #begin(byte: number, self: Uint8Array, sink: AnsiSink): void {
+  #begin(byte: number, self: Uint8Array, at: number, sink: AnsiSink): void {
     if (byte === ESC) this.#enter('escape', [ESC])
     else if (byte === 0xc2) this.#enter('c2', [0xc2])
-    else if (!this.#beginC1(byte, [byte])) sink.text(self)
+    else if (!this.#beginC1(byte, [byte])) sink.text(self, at)
   }
 
   #enter(state: State, held: number[]): void {
@@ -102,13 +105,13 @@ export class AnsiScanner {
   }
 
   /** One byte outside text; false when it has to be looked at again as text. */
-  #inSequence(byte: number, sink: AnsiSink): boolean {
+  #inSequence(byte: number, at: number, sink: AnsiSink): boolean {
     switch (this.#state) {
       case 'c2':
         if (byte >= 0x80 && byte <= 0x9f && this.#beginC1(byte, [0xc2, byte])) return true
         this.#state = 'text'
         this.#utf8 = 1
-        sink.text(Uint8Array.of(0xc2))
+        sink.text(Uint8Array.of(0xc2), at - 1)
         return false
       case 'string':
         return this.#inString(byte)
@@ -121,7 +124,7 @@ export class AnsiScanner {
         this.#enter('escape', [ESC])
         return false
       default:
-        return this.#inEscapeOrCsi(byte, sink)
+        return this.#inEscapeOrCsi(byte, at, sink)
     }
   }
 
@@ -139,7 +142,7 @@ export class AnsiScanner {
     return true
   }
 
-  #inEscapeOrCsi(byte: number, sink: AnsiSink): boolean {
+  #inEscapeOrCsi(byte: number, at: number, sink: AnsiSink): boolean {
     if (byte === ESC) {
       this.#enter('escape', [ESC])
       return true
@@ -154,7 +157,7 @@ export class AnsiScanner {
     }
     if (byte < 0x20) {
       // ECMA-48 terminals obey a C0 control in the middle of a sequence and go on with the sequence.
-      sink.text(Uint8Array.of(byte))
+      sink.text(Uint8Array.of(byte), at)
       return true
     }
     if (byte === 0x7f) return true

@@ -1,8 +1,8 @@
 import { beforeEach, describe, expect, test } from 'vitest'
 import { type ErrorCode, ManualClock, VspcError } from '../../src/base/index.ts'
-import { ConsoleFeed } from '../../src/cli/feed.ts'
-import { TIMING } from '../../src/cli/timing.ts'
-import { ScriptedConsoles } from './scripted-console.ts'
+import { ConsoleFeed } from '../../src/client/feed.ts'
+import { TIMING } from '../../src/client/timing.ts'
+import { ScriptedConsoles } from '../cli/scripted-console.ts'
 
 const lost = (code: ErrorCode = 'VSPC_SERVER_UNREACHABLE') => new VspcError(code, `because of ${code}`)
 

@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest'
-import { parseConsoleMessage } from '../../src/cli/console-message.ts'
+import { parseConsoleMessage } from '../../src/client/console-message.ts'
 import type { ConsoleMessage } from '../../src/vspc/types.ts'
 
 const who = { id: 1, who: 'alice', mode: 'write', attachedAt: '2026-01-01T00:00:00Z' } as const

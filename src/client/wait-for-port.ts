@@ -1,6 +1,6 @@
-import type { PortInfo } from '../app/index.ts'
 import { type Clock, type ErrorCode, VspcError } from '../base/index.ts'
-import { portSegment, type ServerClient } from './client.ts'
+import type { PortInfo } from '../vspc/index.ts'
+import { portSegment, type ServerClient } from './requests.ts'
 import { TIMING } from './timing.ts'
 
 /** The port is not there yet, or the server is away for a moment: worth another look. */

@@ -1,0 +1,185 @@
+/** What stands above and below the terminal. Shows and asks; decides nothing. */
+import type { ConsoleInfo, ConsoleMode, PortInfo } from '../../vspc/index.ts'
+import type { LinkState } from './console-feed.ts'
+import { button, make, setText } from './dom.ts'
+import { portPath } from './places.ts'
+import { bytesInWords } from './words.ts'
+
+export interface ConsoleActions {
+  toggleTyping(): void
+  exclusive(): void
+  find(): void
+  copy(): void
+  earlier(): void
+  sendBreak(): void
+  sendSysRq(): void
+  toggleSize(): void
+  tellSize(): void
+  who(): void
+}
+
+const LINKS: Readonly<Record<LinkState, string>> = {
+  drawing: 'drawing the screen',
+  connecting: 'connecting',
+  live: 'live',
+  'catching-up': 'catching up',
+  waiting: 'away',
+  over: 'closed',
+}
+
+export class ConsoleBar {
+  readonly element: HTMLElement
+  readonly status: HTMLElement
+  /** Something to decide; hidden while there is nothing. */
+  readonly question: HTMLElement
+  readonly #name = make('h1')
+  readonly #state = make('span', { className: 'state' })
+  readonly #host = make('span', { className: 'host' })
+  readonly #typing: HTMLButtonElement
+  readonly #menu: HTMLElement
+  readonly #earlier: HTMLButtonElement[]
+  readonly #downloads: HTMLAnchorElement[]
+  readonly #size: HTMLButtonElement
+  readonly #link = make('span', { className: 'link', attributes: { role: 'status' } })
+  readonly #mode = make('span', { className: 'mode' })
+  readonly #news = make('span', { className: 'news', attributes: { role: 'status' } })
+  readonly #figures = make('span', { className: 'figures' })
+
+  constructor(actions: ConsoleActions) {
+    this.#typing = button('Start typing', 'typing', () => actions.toggleTyping(), 'Ctrl+Shift+Enter')
+    this.#menu = make('div', { className: 'menu', popover: 'auto', id: 'console-menu' })
+    const item = (label: string, run: () => void) =>
+      button(label, '', () => {
+        this.#menu.hidePopover()
+        run()
+      })
+    // The server says that it is to be saved, and as what.
+    const download = (label: string, className: string) => make('a', { className }, label)
+    this.#earlier = [
+      button('Earlier', 'wide', () => actions.earlier(), 'Load earlier output'),
+      item('Load earlier output', () => actions.earlier()),
+    ]
+    this.#downloads = [download('Log', 'button wide'), download('Download the log', 'button')]
+    this.#size = item('80 columns, 24 rows', () => actions.toggleSize())
+    const [earlierButton, earlierItem] = this.#earlier as [HTMLButtonElement, HTMLButtonElement]
+    const [downloadButton, downloadItem] = this.#downloads as [HTMLAnchorElement, HTMLAnchorElement]
+    this.#menu.append(
+      item('Find…', () => actions.find()),
+      item('Copy', () => actions.copy()),
+      earlierItem,
+      downloadItem,
+      make('hr'),
+      item('Who is attached', () => actions.who()),
+      item('Type alone (exclusive)', () => actions.exclusive()),
+      make('hr'),
+      item('Send BREAK…', () => actions.sendBreak()),
+      item('Send SysRq…', () => actions.sendSysRq()),
+      make('hr'),
+      this.#size,
+      item('Tell the guest this size…', () => actions.tellSize()),
+    )
+    const more = make(
+      'button',
+      { type: 'button', className: 'more', attributes: { 'aria-haspopup': 'true' } },
+      'More ▾',
+    )
+    more.popoverTargetElement = this.#menu
+    this.#menu.addEventListener('toggle', () => {
+      const { bottom, right } = more.getBoundingClientRect()
+      this.#menu.style.top = `${bottom + 4}px`
+      this.#menu.style.right = `${Math.max(4, window.innerWidth - right)}px`
+    })
+    const tools = make(
+      'div',
+      { className: 'tools', attributes: { role: 'toolbar', 'aria-label': 'Console' } },
+      this.#typing,
+      button('Find', 'wide', () => actions.find(), 'Ctrl+Shift+F'),
+      button('Copy', 'wide', () => actions.copy(), 'Ctrl+Shift+C'),
+      earlierButton,
+      downloadButton,
+      button('BREAK', 'wide', () => actions.sendBreak()),
+      button('SysRq', 'wide', () => actions.sendSysRq()),
+      more,
+      this.#menu,
+    )
+    const back = make('a', { className: 'button back', href: '#/', attributes: { 'aria-label': 'All ports' } }, '‹')
+    this.element = make('div', { className: 'bar' }, back, this.#name, this.#state, this.#host, tools)
+    this.status = make('div', { className: 'status' }, this.#link, this.#mode, this.#news, this.#figures)
+    this.question = make('div', { className: 'strip', hidden: true, attributes: { role: 'alert' } })
+  }
+
+  showPort(id: string, name: string, state: PortInfo['state'] | null, host: string): void {
+    setText(this.#name, name)
+    this.#name.title = id
+    setText(this.#state, state ?? '')
+    this.#state.className = `state ${state ?? ''}`
+    setText(this.#host, host)
+    for (const link of this.#downloads) {
+      link.href = portPath(id, '/log')
+    }
+  }
+
+  showLink(state: LinkState, detail: string): void {
+    this.#link.className = `link ${state}`
+    setText(this.#link, state === 'waiting' ? detail : detail === '' ? LINKS[state] : `${LINKS[state]}: ${detail}`)
+  }
+
+  showMode(mode: ConsoleMode, others: readonly ConsoleInfo[], consoles: number, live: boolean): void {
+    const typing = mode !== 'read'
+    setText(this.#typing, typing ? 'Stop typing' : 'Start typing')
+    this.#typing.setAttribute('aria-pressed', String(typing))
+    this.#typing.disabled = !live && !typing
+    const who = others.map((one) => one.who)
+    const more = who.length > 1 ? `${who[0]} and ${who.length - 1} more` : who[0]
+    const text = typing
+      ? mode === 'exclusive'
+        ? 'you type alone'
+        : more === undefined
+          ? 'you may type'
+          : `you may type, ${more} too`
+      : more === undefined
+        ? 'reading'
+        : `reading; ${more} may type`
+    setText(this.#mode, consoles > 1 ? `${text} · ${consoles} attached` : text)
+  }
+
+  showNews(text: string): void {
+    setText(this.#news, text)
+  }
+
+  showFigures(cols: number, rows: number, offset: number | null): void {
+    setText(this.#figures, `${cols}×${rows}${offset === null ? '' : ` · ${bytesInWords(offset)}`}`)
+    if (offset !== null) this.#figures.dataset['offset'] = String(offset)
+  }
+
+  showSize(fixed: boolean): void {
+    setText(this.#size, fixed ? 'As large as the window' : '80 columns, 24 rows')
+  }
+
+  setEarlier(possible: boolean): void {
+    for (const one of this.#earlier) one.disabled = !possible
+  }
+
+  /** Empty text = nothing to decide any more. */
+  ask(text: string, label: string, yes: () => void): void {
+    this.question.hidden = text === ''
+    if (text === '') return
+    const hide = () => {
+      this.question.hidden = true
+    }
+    const agree = () => {
+      hide()
+      yes()
+    }
+    this.question.replaceChildren(make('span', {}, text), button(label, 'danger', agree), button('Leave it', '', hide))
+  }
+
+  /** Somebody wants to type and may not yet. */
+  pointAtTyping(): void {
+    this.#typing.classList.remove('attention')
+    // Begins the animation anew.
+    void this.#typing.offsetWidth
+    this.#typing.classList.add('attention')
+    this.showNews('You are reading. "Start typing" (Ctrl+Shift+Enter) asks for the keyboard.')
+  }
+}

@@ -1,0 +1,51 @@
+/** Where things are: paths relative to the page, so that a proxy may put us anywhere; and the part after `#`. Pure. */
+
+/** What the address bar says. Everything after `#` stays in the browser. */
+export type Place =
+  | { readonly view: 'ports'; readonly query: PortQuery }
+  | { readonly view: 'port'; readonly id: string }
+  | { readonly view: 'moves' }
+
+/** What of the list is shown; empty = all. */
+export interface PortQuery {
+  readonly text: string
+  readonly state: string
+  readonly host: string
+  readonly sort: string
+}
+
+export const NO_QUERY: PortQuery = { text: '', state: '', host: '', sort: '' }
+
+export function parsePlace(hash: string): Place {
+  const text = hash.replace(/^#?\/?/, '')
+  const mark = text.indexOf('?')
+  const [path, search] = mark < 0 ? [text, ''] : [text.slice(0, mark), text.slice(mark + 1)]
+  const id = /^ports\/(.+)$/.exec(path)?.[1]
+  if (id !== undefined) return { view: 'port', id: decoded(id) }
+  if (path === 'moves') return { view: 'moves' }
+  const values = new URLSearchParams(search)
+  const value = (name: string) => values.get(name) ?? ''
+  return { view: 'ports', query: { text: value('q'), state: value('state'), host: value('host'), sort: value('sort') } }
+}
+
+export function portPlace(id: string): string {
+  return `#/ports/${encodeURIComponent(id)}`
+}
+
+export function listPlace({ text, state, host, sort }: PortQuery): string {
+  const values = Object.entries({ q: text, state, host, sort }).filter(([, value]) => value !== '')
+  return values.length === 0 ? '#/' : `#/?${new URLSearchParams(values)}`
+}
+
+export function portPath(id: string, rest = ''): string {
+  return `api/v1/ports/${encodeURIComponent(id)}${rest}`
+}
+
+function decoded(text: string): string {
+  try {
+    return decodeURIComponent(text)
+  } catch {
+    // Typed by hand, with a bare percent sign.
+    return text
+  }
+}

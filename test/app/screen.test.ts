@@ -1,0 +1,126 @@
+import { expect, onTestFinished, test } from 'vitest'
+import { type ScreenJob, ScreenRenderer } from '../../src/app/screen.ts'
+import { guardParser } from '../../src/app/terminal-guard.ts'
+import { silentLogger, systemClock } from '../../src/base/index.ts'
+import { RawVm, sharedApp } from './support.ts'
+
+const SIZE = { cols: 80, rows: 24, scrollback: 100 }
+
+function renderer(jobMs?: number): ScreenRenderer {
+  const made = new ScreenRenderer({ clock: systemClock, log: silentLogger, ...(jobMs === undefined ? {} : { jobMs }) })
+  onTestFinished(() => made.close())
+  return made
+}
+
+const draw = (made: ScreenRenderer, text: string, size: Omit<ScreenJob, 'id' | 'bytes'> = SIZE) =>
+  made.draw(new TextEncoder().encode(text), size, new AbortController().signal)
+
+const CODE = (code: string) => expect.objectContaining({ code })
+
+test('a screen is what a terminal shows, its modes included', async () => {
+  const made = renderer()
+  expect(await draw(made, 'one\r\nt\x1b[31mw\x1b[0mo')).toBe('one\r\nt\x1b[31mw\x1b[0mo')
+  expect(await draw(made, 'secret\x1b[2J\x1b[Hleft')).toBe('left')
+  expect(await draw(made, 'x\x1b[?2004h\x1b[?1h')).toBe('x\x1b[?1h\x1b[?2004h')
+  expect(await draw(made, 'x\x1b[?25l')).toBe('x\x1b[?25l')
+  expect(await draw(made, 'x\x1b[?25l\x1b[?12;25h')).toBe('x')
+  expect(await draw(made, 'ä→\u{1f600}')).toBe('ä→\u{1f600}')
+})
+
+test('no query survives: what is drawn asks a terminal nothing', async () => {
+  const queries = ['[c', '[>c', '[5n', '[6n', '[?6n', '[4$p', '[?25$p', 'P$qm\x1b\\', ']10;?\x07', ']4;1;?\x07', '[18t']
+  const screen = await draw(renderer(), queries.map((query) => `q\x1b${query}`).join('\r\n'))
+  const left = screen.replace(/\x1b\[[\d;]*[ABCDHm]/g, '').replace(/[q\r\n]/g, '')
+  expect(left).toBe('')
+})
+
+test('scrollback is kept as far as it is asked for', async () => {
+  const lines = Array.from({ length: 200 }, (_, at) => `line ${at}`).join('\r\n')
+  expect((await draw(renderer(), lines, { ...SIZE, scrollback: 10 })).split('\r\n')).toHaveLength(34)
+})
+
+/** One by one, each of these kept a terminal busy for hours before the guard, or takes it to the edge of its memory. */
+const HOSTILE = ['L', 'M', 'S', 'T', 'P', 'I', 'Z', '@', 'X', 'b', ' @', ' A', "'}", "'~"]
+
+test('no control sequence repeats something two thousand million times', async () => {
+  const made = renderer(4_000)
+  const every = Array.from({ length: 63 }, (_, at) => String.fromCharCode(0x40 + at))
+  const all = ['', '?', '>', '!'].flatMap((prefix) =>
+    every.map((final) => `x\x1b[${prefix}2147483647;2147483647${final}`),
+  )
+  await draw(made, `${HOSTILE.map((final) => `x\x1b[2147483647${final}`).join('')}${all.join('')}`)
+  expect(await draw(made, 'alive')).toBe('alive')
+})
+
+test('the guard swallows absurd counts alone', () => {
+  const handlers = new Map<string, (params: (number | number[])[]) => boolean>()
+  guardParser({ registerCsiHandler: ({ intermediates = '', final }, run) => handlers.set(intermediates + final, run) })
+  expect([...handlers.keys()].sort()).toEqual([...HOSTILE].sort())
+  for (const run of handlers.values())
+    expect([run([]), run([1]), run([10_000]), run([10_001])]).toEqual([false, false, false, true])
+})
+
+test('a drawing that takes too long is given up, and the next one is not hurt', async () => {
+  const made = renderer(1)
+  const long = 'x\x1b[31m'.repeat(400_000)
+  await expect(draw(made, long)).rejects.toEqual(CODE('VSPC_SCREEN_UNAVAILABLE'))
+  await made.close()
+  const next = renderer()
+  expect(await draw(next, 'fine')).toBe('fine')
+})
+
+test('only so many wait; who left is not drawn for; closing fails the rest', async () => {
+  const made = renderer()
+  const leaving = new AbortController()
+  const first = draw(made, 'x'.repeat(500_000))
+  const left = made.draw(new Uint8Array(1), SIZE, leaving.signal)
+  const waiting = Array.from({ length: 15 }, () => draw(made, 'y'))
+  expect(() => draw(made, 'one too many')).toThrow(CODE('VSPC_SCREEN_UNAVAILABLE'))
+  leaving.abort()
+  await expect(left).rejects.toEqual(CODE('VSPC_SCREEN_UNAVAILABLE'))
+  await first
+  const closed = Promise.allSettled(waiting)
+  await made.close()
+  const results = await closed
+  expect(results.at(-1)?.status).toBe('rejected')
+  expect(() => draw(made, 'too late')).toThrow(CODE('VSPC_SCREEN_UNAVAILABLE'))
+})
+
+const app = sharedApp(async (running) => {
+  const vm = await RawVm.connect(running)
+  await vm.print(running, `${'old\r\n'.repeat(2_000)}newest line`)
+})
+const get = (query = '', port = 'vm1') => fetch(`${app().url}/api/v1/ports/${port}/screen${query}`)
+
+test('the screen of a port, with the offset to go on at', async () => {
+  const { history, epoch, id } = app().server.table.resolve('vm1')
+  const answer = await get('?cols=40&rows=5')
+  expect([answer.status, answer.headers.get('content-type')]).toEqual([200, 'application/json; charset=utf-8'])
+  const body = (await answer.json()) as Record<string, unknown>
+  expect(body).toEqual({
+    ...{ port: id, epoch, start: 0, offset: history.next, historyStart: 0, cols: 40, rows: 5 },
+    screen: 'old\r\nold\r\nold\r\nold\r\nnewest line',
+  })
+})
+
+test('of part of the output only whole lines are drawn', async () => {
+  const { start, offset, screen } = (await (await get('?bytes=23')).json()) as Record<string, unknown>
+  expect([screen, Number(offset) - Number(start)]).toEqual(['old\r\nold\r\nnewest line', 21])
+})
+
+test.each([
+  ['?cols=1', 400],
+  ['?cols=501', 400],
+  ['?rows=0', 400],
+  ['?scrollback=20001', 400],
+  ['?bytes=2097153', 400],
+  ['?cols=500&scrollback=20000', 400],
+  ['?what=1', 400],
+  ['?bytes=0', 200],
+])('%s gives %i', async (query, status) => {
+  expect((await get(query)).status).toBe(status)
+})
+
+test('an unknown port has no screen', async () => {
+  expect((await get('', 'nobody')).status).toBe(404)
+})
