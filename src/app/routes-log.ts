@@ -96,6 +96,12 @@ class HistoryBody extends Readable {
   }
 }
 
+/** Nothing that a header, a shell or a file system would read otherwise: VMs are named by others. */
+function fileName(name: string): string {
+  const plain = name.replace(/[^A-Za-z0-9._-]+/g, '-').replace(/^[-.]+/, '')
+  return plain.slice(0, 100) || 'console'
+}
+
 async function sendLog(
   request: FastifyRequest,
   reply: FastifyReply,
@@ -110,7 +116,7 @@ async function sendLog(
     'x-vspc-next': range.next,
     'x-vspc-epoch': port.epoch,
     // Bytes of a VM's choice: never to be shown as a page.
-    'content-disposition': 'attachment; filename="console.log"',
+    'content-disposition': `attachment; filename="${fileName(port.displayName)}.log"`,
   })
   if (request.method === 'HEAD') return reply.send('')
   return reply.send(new HistoryBody(port.history, range))

@@ -2,9 +2,9 @@ import { encodeDirName } from './dir-name.ts'
 import type { DiskStore } from './disk-store.ts'
 import type { OpenFile } from './file-cache.ts'
 import type { History, HistoryOwner, Load, LoadResult } from './history.ts'
-import { findPlace, type Place } from './place.ts'
-import { fingerprint, formatPortFile } from './port-file.ts'
+import { Description, formatPortFile } from './port-file.ts'
 import type { ScannedPort } from './scan.ts'
+import { type Place, Segments } from './segments.ts'
 import { type Step, Work } from './work.ts'
 
 /** How long a file may be written to unseen: somebody may have deleted it, or cut it, to make room. */
@@ -27,20 +27,13 @@ export class DiskHistory implements History {
   /** The last segment, while it is open for writing. */
   file: OpenFile | null = null
   work: Work | null = null
+  readonly segments: Segments
   hasFolder: boolean
   removed = false
   /** Moving, removing or describing failed: that is tried again later, and does not hold up the bytes. */
   choresDeferred = false
-  #metaDirty: boolean
   #tailWanted = false
-  /** Of the port file on disk; -1 = there is none. */
-  #fingerprint: number
-  /** First offset of the oldest segment; -1 = there is none. */
-  #first: number
-  /** First offsets of the segments after it. */
-  #others: number[] | null
-  /** The last segment can be appended to. Otherwise the next bytes begin another one. */
-  #open: boolean
+  readonly #description: Description
   /** When the file was last known to be ours and whole. In seconds: a small integer costs no object. */
   #checkedAt = -CHECK_EVERY_S
   /** Below it everything that was not lost is in the files. */
@@ -49,18 +42,14 @@ export class DiskHistory implements History {
   #next: number
 
   constructor(store: DiskStore, id: string, dirName: string, owner: HistoryOwner, scanned: ScannedPort | null) {
-    const starts = scanned?.starts ?? []
     const next = scanned?.next ?? 0
     this.store = store
     this.id = id
     this.owner = owner
     this.dirName = dirName
     this.hasFolder = scanned !== null
-    this.#fingerprint = scanned?.metaFingerprint ?? -1
-    this.#metaDirty = this.#fingerprint === -1
-    this.#first = starts[0] ?? -1
-    this.#others = starts.length > 1 ? starts.slice(1) : null
-    this.#open = starts.length > 0
+    this.#description = new Description(scanned?.metaFingerprint ?? null)
+    this.segments = new Segments(scanned)
     this.#written = next
     this.#visible = next
     this.#next = next
@@ -69,7 +58,7 @@ export class DiskHistory implements History {
   // History
 
   get start(): number {
-    if (this.#first >= 0) return this.#first
+    if (this.segments.first >= 0) return this.segments.first
     return this.work?.backlog.start ?? this.#visible
   }
 
@@ -133,10 +122,10 @@ export class DiskHistory implements History {
   }
 
   metaChanged(): void {
-    if (this.removed || (!this.#metaDirty && !this.differs(this.describe()))) return
-    this.#metaDirty = true
+    if (this.removed || (!this.#description.dirty && !this.differs(this.describe()))) return
+    this.#description.dirty = true
     // A port that has said nothing is not worth a folder: it is described once it has.
-    if (this.#first >= 0) this.wake()
+    if (this.segments.first >= 0) this.wake()
   }
 
   rename(id: string): boolean {
@@ -145,7 +134,7 @@ export class DiskHistory implements History {
     if (!this.store.claim(dirName, this)) return false
     this.store.unclaim(this.movingTo ?? this.dirName, this)
     this.id = id
-    this.#metaDirty = true
+    this.#description.dirty = true
     if (!this.hasFolder && (this.work === null || this.work.activity === 'idle')) {
       this.dirName = dirName
       return true
@@ -160,6 +149,7 @@ export class DiskHistory implements History {
     if (this.removed) return
     const { store, work } = this
     this.removed = true
+    store.diskBytes -= this.diskBytes
     store.unclaim(this.movingTo ?? this.dirName, this)
     this.#endLate()
     store.lateness.end(this)
@@ -237,11 +227,11 @@ export class DiskHistory implements History {
     if (this.movingTo !== null && (!this.hasFolder || this.movingTo === this.dirName)) this.moved(this.movingTo)
     if (this.movingTo !== null && !this.choresDeferred) return 'move'
     // Before its first byte: its offsets mean nothing without the epoch.
-    if (this.#metaDirty && !this.choresDeferred && this.#open && this.hasFolder) return 'describe'
+    if (this.#description.dirty && !this.choresDeferred && this.segments.open && this.hasFolder) return 'describe'
     const from = this.pendingStart
     if (from === null) return null
     if (!this.hasFolder) return 'make-folder'
-    if (!this.#open || from !== this.#written) return 'new-segment'
+    if (!this.segments.open || from !== this.#written || this.#fileFull()) return 'new-segment'
     if (this.file === null) return 'open'
     return this.store.second - this.#checkedAt < CHECK_EVERY_S ? 'write' : 'check'
   }
@@ -251,32 +241,32 @@ export class DiskHistory implements History {
     return this.work?.backlog.pendingStart(this.#written) ?? null
   }
 
-  /** First offset of the segment that is appended to. */
-  get segment(): number {
-    return this.#others?.at(-1) ?? this.#first
+  /** What its files take on the disk, going by what was written. */
+  get diskBytes(): number {
+    return this.segments.diskBytes(this.#written)
   }
 
   get wantsChores(): boolean {
-    return this.removed ? this.hasFolder : this.movingTo !== null || (this.#metaDirty && this.#first >= 0)
+    return this.removed
+      ? this.hasFolder
+      : this.movingTo !== null || (this.#description.dirty && this.segments.first >= 0)
   }
 
   /** The folder is there. @param made it was not before, so there are no segments. */
   folderReady(made: boolean): void {
     this.hasFolder = true
     if (!made) return
-    this.#first = -1
-    this.#others = null
-    this.#open = false
-    this.#metaDirty = true
-    this.#fingerprint = -1
+    this.store.diskBytes -= this.diskBytes
+    this.segments.clear()
+    this.#description.clear()
   }
 
   /** A segment that begins at `start` is there, and empty. */
   segmentReady(start: number): void {
-    if (this.#first < 0) this.#first = start
-    else if (this.segment !== start) this.#others = [...(this.#others ?? []), start]
-    this.#open = true
+    const { segments, store } = this
+    segments.begin(start, this.#written)
     this.#written = start
+    if (segments.closed.length > 0) store.upkeep.closed(this)
     this.checked()
   }
 
@@ -287,7 +277,7 @@ export class DiskHistory implements History {
 
   /** The last segment is not as we left it, or gone: what comes next begins another one. */
   segmentLost(): void {
-    this.#open = false
+    this.segments.open = false
   }
 
   /** The folder has vanished. */
@@ -302,6 +292,7 @@ export class DiskHistory implements History {
     this.dirName = to
     if (this.movingTo === to) this.movingTo = null
     this.store.vacated(from, this)
+    this.store.upkeep.look()
     // Renamed again meanwhile: it moves on.
     if (this.movingTo !== null) this.store.vacating(to, this)
   }
@@ -313,12 +304,11 @@ export class DiskHistory implements History {
 
   /** The port file on disk says something else. */
   differs(text: string): boolean {
-    return fingerprint(text) !== this.#fingerprint
+    return this.#description.differs(text)
   }
 
   described(text: string): void {
-    this.#fingerprint = fingerprint(text)
-    this.#metaDirty = this.differs(this.describe())
+    this.#description.written(text, this.describe())
   }
 
   /** `bytes` more are with the operating system. @param prompt in time, going by when the write began. */
@@ -327,7 +317,8 @@ export class DiskHistory implements History {
     if (work === null) return
     const { backlog } = work
     this.#written += bytes
-    store.counters.writtenBytes += bytes
+    this.segments.lastWriteAt = store.clock.wall()
+    store.wrote(bytes)
     backlog.landed()
     backlog.settle(this.#written)
     const moved = this.#written > this.#visible
@@ -369,13 +360,20 @@ export class DiskHistory implements History {
 
   /** The segment that holds `offset`, or would if it was not lost; null when no file can have it. */
   placeOf(offset: number): Place | null {
-    return findPlace(this.#first, this.#others, this.#written, offset)
+    return this.segments.placeOf(offset, this.#written)
   }
 
   /** Nothing is held at `offset`: the next offset where there may be something, at most `visible`. */
   gapEnd(offset: number): number {
-    if (offset < this.#first) return this.#first
+    if (offset < this.segments.first) return this.segments.first
     return this.placeOf(offset)?.end ?? this.work?.backlog.startAfter(offset) ?? this.#visible
+  }
+
+  /** What comes next goes into another file. */
+  #fileFull(): boolean {
+    const { limits, clock, maxFileBytes } = this.store
+    const ms = limits.historyFileMs
+    return this.segments.full(maxFileBytes, this.#written, ms, ms > 0 ? clock.wall() : 0)
   }
 
   #showAll(): void {

@@ -11,7 +11,9 @@ import { Loader } from './loader.ts'
 import type { DirLock } from './lock.ts'
 import { Pauses } from './pauses.ts'
 import { REMOVED_PREFIX, type ScanResult, storedPort } from './scan.ts'
+import { maxFileBytes } from './segments.ts'
 import { Troubles } from './troubles.ts'
+import { Upkeep } from './upkeep.ts'
 import { Writer } from './writer.ts'
 
 export interface DiskStoreParts {
@@ -47,6 +49,7 @@ export class DiskStore implements HistoryStore {
     loadedBytes: 0,
     loadErrors: 0,
     filesOpened: 0,
+    expiredBytes: 0,
   }
   readonly files: FileCache
   readonly writer: Writer
@@ -54,8 +57,11 @@ export class DiskStore implements HistoryStore {
   readonly lateness: Lateness
   readonly pauses: Pauses
   readonly troubles: Troubles
+  readonly upkeep: Upkeep
   /** Ports with a tail, the one that was quiet longest first. */
   readonly tails = new Set<DiskHistory>()
+  /** What the files of all ports take on the disk, going by what was written. */
+  diskBytes = 0
   /** Nothing is written any more. */
   closed = false
   readonly #portsDir: string
@@ -66,6 +72,8 @@ export class DiskStore implements HistoryStore {
   readonly #ports = new Map<string, DiskHistory>()
   /** Folders that will be gone: whose they are, and who waits for the name. */
   readonly #vacating = new Map<string, { readonly by: DiskHistory; waiting: DiskHistory | null }>()
+  /** Folders whose history could not be read: nothing may be added to it. */
+  readonly unreadable: ReadonlySet<string>
   readonly #toDelete: string[]
   #deleting = false
   #removed = 0
@@ -80,6 +88,7 @@ export class DiskStore implements HistoryStore {
     this.clock = clock
     this.fs = fs
     this.#scanned = scan.ports
+    this.unreadable = scan.unreadable
     this.#toDelete = [...scan.removed]
     this.#runId = Math.trunc(clock.wall()).toString(36)
     this.#lock = lock
@@ -98,6 +107,7 @@ export class DiskStore implements HistoryStore {
     this.pauses = new Pauses(clock)
     this.writer = new Writer(this, clock, defer)
     this.loader = new Loader(this, defer)
+    this.upkeep = new Upkeep(this, clock, defer)
     if (lock !== null) lock.events = { lost: (loss, path) => this.#lockLost(loss, path), regained: () => {} }
     this.#deleteNext()
   }
@@ -106,7 +116,8 @@ export class DiskStore implements HistoryStore {
 
   get gauges(): HistoryGauges {
     const { pending, tail } = this.totals
-    return { pendingBytes: pending, tailBytes: tail, openFiles: this.files.size, troubledPorts: this.#latePorts }
+    const { diskBytes, files } = this
+    return { pendingBytes: pending, tailBytes: tail, openFiles: files.size, troubledPorts: this.#latePorts, diskBytes }
   }
 
   *stored(): Iterable<StoredPort> {
@@ -123,6 +134,8 @@ export class DiskStore implements HistoryStore {
     const port = new DiskHistory(this, id, dirName, owner, this.#scanned.get(dirName) ?? null)
     this.#scanned.delete(dirName)
     this.#ports.set(dirName, port)
+    this.diskBytes += port.diskBytes
+    if (port.segments.closed.length > 0) this.upkeep.closed(port)
     return port
   }
 
@@ -158,6 +171,8 @@ export class DiskStore implements HistoryStore {
     this.lateness.stop()
     this.pauses.endAll()
     this.writer.stop()
+    this.upkeep.stop()
+    this.loader.members.clear()
     this.troubles.stop()
     this.files.forgetAll()
     if (this.#lock !== null) await this.#within(timeoutMs, this.#lock.release())
@@ -169,6 +184,18 @@ export class DiskStore implements HistoryStore {
   /** Monotonic. In whole seconds, which need no object to be kept. */
   get second(): number {
     return Math.trunc(this.clock.now() / 1000)
+  }
+
+  /** About how large a file may become. */
+  get maxFileBytes(): number {
+    return maxFileBytes(this.limits, this.#ports.size)
+  }
+
+  /** `bytes` more are with the operating system. */
+  wrote(bytes: number): void {
+    this.counters.writtenBytes += bytes
+    this.diskBytes += bytes
+    if (this.diskBytes > this.upkeep.alarmAt) this.upkeep.look()
   }
 
   folderOf(dirName: string): string {
@@ -211,6 +238,19 @@ export class DiskStore implements HistoryStore {
       `history: ${this.#portsDir} is slower than the VMs ("historyPendingBytes", "historyPendingTotalBytes"); ` +
       `port ${port.id} is the first to have a gap in its history`
     this.troubles.seen('dropped', null, () => ({ path: this.#portsDir, message: message() }))
+  }
+
+  /** All files together take too much, and none of them may be deleted. */
+  overBudget(): void {
+    const message = () =>
+      `history: ${this.#portsDir} takes more than "historyTotalBytes", and only files that are still in use: ` +
+      'the newest of each port is never deleted. Remove ports, or allow for more'
+    this.troubles.seen(
+      'budget',
+      null,
+      () => ({ path: this.#portsDir, message: message() }),
+      () => this.diskBytes > this.limits.historyTotalBytes && this.limits.historyTotalBytes > 0,
+    )
   }
 
   /** Memory for what is pending is used up: `port`, or the ports that have more than their share, lose their oldest. */

@@ -1,5 +1,6 @@
 /** What histories need of the disk, and what its errors mean to people. */
 import * as nodeFs from 'node:fs'
+import { gunzip, gzip } from 'node:zlib'
 import { errorMessage } from '../base/index.ts'
 
 export type DiskError = NodeJS.ErrnoException
@@ -45,6 +46,13 @@ export interface HistoryFs {
     done: (error: DiskError | null) => void,
   ): void
   rm(path: string, options: { recursive: true; force: true }, done: (error: DiskError | null) => void): void
+  fsync(fd: number, done: (error: DiskError | null) => void): void
+  /** Times in seconds. */
+  futimes(fd: number, accessed: number, modified: number, done: (error: DiskError | null) => void): void
+  /** To one gzip member. */
+  compress(bytes: Uint8Array, done: (error: DiskError | null, compressed: Uint8Array) => void): void
+  /** The reverse; fails if that is more than `maxBytes`. */
+  expand(bytes: Uint8Array, maxBytes: number, done: (error: DiskError | null, plain: Uint8Array) => void): void
 }
 
 /** What is looked at of an open file. */
@@ -55,7 +63,11 @@ export interface FileStats {
   isFile(): boolean
 }
 
-export const systemFs: HistoryFs = nodeFs
+export const systemFs: HistoryFs = {
+  ...nodeFs,
+  compress: (bytes, done) => gzip(bytes, { chunkSize: 65_536 }, done),
+  expand: (bytes, maxBytes, done) => gunzip(bytes, { maxOutputLength: maxBytes, chunkSize: 65_536 }, done),
+}
 
 /** Console output may hold passwords: for the owner alone. */
 export const FILE_MODE = 0o600

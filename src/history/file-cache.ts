@@ -1,3 +1,4 @@
+import type { Archive } from './archive.ts'
 import type { DiskError, HistoryFs } from './disk.ts'
 import type { DiskHistory } from './disk-history.ts'
 
@@ -8,6 +9,10 @@ export interface OpenFile {
   readonly segment: number
   /** The one that is appended to: known to its port. */
   readonly forAppend: boolean
+  /** It is compressed. */
+  readonly packed: boolean
+  /** Where what is in it, once that was read. */
+  archive: Archive | null
   users: number
 }
 
@@ -68,6 +73,11 @@ export class FileCache {
   /** No file of this port is used any more: closed at once, or when what is under way has ended. */
   forget(port: DiskHistory): void {
     for (const file of this.#files) if (file.port === port) this.#forget(file)
+  }
+
+  /** As `forget`, of one file. */
+  dropSegment(port: DiskHistory, segment: number): void {
+    for (const file of this.#files) if (file.port === port && file.segment === segment) this.#forget(file)
   }
 
   /** For want of descriptors, or to find out whether the files are still there. */

@@ -112,6 +112,8 @@ export interface HistoryCounters {
   readonly loadedBytes: number
   readonly loadErrors: number
   readonly filesOpened: number
+  /** Deleted to make room, or because of its age. */
+  readonly expiredBytes: number
 }
 
 /** As they are now. Bytes are memory, overhead included. */
@@ -121,15 +123,17 @@ export interface HistoryGauges {
   readonly openFiles: number
   /** Ports whose writes fail, or take longer than `historyVisibleMs`. */
   readonly troubledPorts: number
+  /** What the files take on the disk. */
+  readonly diskBytes: number
 }
 
 /**
  * Something is wrong, or right again. `late`: shown before it is safe. `write`, `read`: `code` is the system's error.
- * `dropped`: history has gaps. `lock`: the data directory was taken or removed. `foreign`: something was found there at
+ * `dropped`: history has gaps. `budget`: it takes more room than it may. `lock`: the data directory was taken or removed. `foreign`: something was found there at
  * start that is left alone; has no end.
  */
 export interface HistoryProblem {
-  readonly kind: 'late' | 'write' | 'read' | 'dropped' | 'lock' | 'foreign'
+  readonly kind: 'late' | 'write' | 'read' | 'dropped' | 'budget' | 'lock' | 'foreign'
   readonly state: 'began' | 'ended'
   /** `ENOSPC` and the like; null where it is no system error. */
   readonly code: string | null

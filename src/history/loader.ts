@@ -1,13 +1,15 @@
 import { join } from 'node:path'
 import { VspcError } from '../base/index.ts'
-import { type DiskError, describeDiskError, diskErrorCode, OPEN_READ } from './disk.ts'
+import { type Archive, MAX_TRAILER_BYTES, parseTrailer } from './archive.ts'
+import { type DiskError, describeDiskError, diskErrorCode, type FileStats, OPEN_READ } from './disk.ts'
 import type { DiskHistory } from './disk-history.ts'
 import type { DiskStore } from './disk-store.ts'
 import type { OpenFile } from './file-cache.ts'
 import type { Load, LoadResult } from './history.ts'
+import { MemberCache } from './member-cache.ts'
 import { removedError } from './memory-store.ts'
-import type { Place } from './place.ts'
-import { segmentName } from './port-file.ts'
+import { archiveName, segmentName } from './port-file.ts'
+import type { Place } from './segments.ts'
 
 /** Reads under way at once: readers that catch up must not take the thread pool from what is to be written. */
 const SLOTS = 2
@@ -49,6 +51,7 @@ export class LoadRequest implements Load {
 
 /** Gets what readers behind the tail ask for, a few at a time, in the order they ask. */
 export class Loader {
+  readonly members: MemberCache
   readonly #store: DiskStore
   readonly #defer: (run: () => void) => void
   readonly #free: LoadSlot[]
@@ -56,6 +59,7 @@ export class Loader {
   #scheduled = false
 
   constructor(store: DiskStore, defer: (run: () => void) => void) {
+    this.members = new MemberCache(store.clock)
     this.#store = store
     this.#defer = defer
     this.#free = Array.from({ length: SLOTS }, () => new LoadSlot(store, this))
@@ -133,7 +137,7 @@ class LoadSlot {
   readonly #store: DiskStore
   readonly #loader: Loader
   #request: LoadRequest | null = null
-  #place: Place = { segment: 0, end: 0 }
+  #place: Place = { segment: 0, end: 0, packed: false }
   #dirName = ''
   #file: OpenFile | null = null
   #buffer = NOTHING
@@ -154,7 +158,7 @@ class LoadSlot {
     this.#place = place
     const file = this.#store.files.find(port, place.segment)
     if (file !== null) {
-      this.#read(request, file)
+      this.#use(request, file)
       return
     }
     this.#dirName = port.dirName
@@ -162,7 +166,9 @@ class LoadSlot {
   }
 
   get #path(): string {
-    return join(this.#store.folderOf(this.#dirName), segmentName(this.#place.segment))
+    const { segment, packed } = this.#place
+    const name = packed ? archiveName(segment) : segmentName(segment)
+    return join(this.#store.folderOf(this.#dirName), name)
   }
 
   #finish(result: LoadResult): void {
@@ -179,8 +185,9 @@ class LoadSlot {
     const request = this.#request as LoadRequest
     const { port } = request
     if (error !== null) {
-      // The port was renamed on the way.
-      if (port.dirName !== this.#dirName && !port.removed) {
+      // The port was renamed on the way, or the file compressed.
+      const moved = port.dirName !== this.#dirName || port.placeOf(request.offset)?.packed !== this.#place.packed
+      if (moved && !port.removed) {
         this.start(request)
         return
       }
@@ -188,41 +195,50 @@ class LoadSlot {
       return
     }
     this.#store.counters.filesOpened++
-    const file: OpenFile = { fd, port, segment: this.#place.segment, forAppend: false, users: 1 }
+    const { segment, packed } = this.#place
+    const file: OpenFile = { fd, port, segment, forAppend: false, packed, archive: null, users: 1 }
     this.#store.files.add(file)
-    this.#read(request, file)
+    this.#use(request, file)
     this.#store.files.release(file)
   }
 
-  #read(request: LoadRequest, file: OpenFile): void {
-    const { fs, files } = this.#store
+  #use(request: LoadRequest, file: OpenFile): void {
     if (request.cancelled || request.port.removed) {
       this.#finish(readFailed(request.port, removedError(), request.offset))
       return
     }
+    this.#file = file
+    this.#store.files.use(file)
+    if (!file.packed) this.#read(request, file)
+    else if (file.archive !== null) this.#readMember(request, file, file.archive)
+    else this.#store.fs.fstat(file.fd, this.#onStats)
+  }
+
+  #read(request: LoadRequest, file: OpenFile): void {
     const { offset, maxBytes } = request
     const { segment, end } = this.#place
     const length = Math.min(maxBytes, end - offset)
-    files.use(file)
-    this.#file = file
     // Of its own memory: it is handed out, and must not pin a pool.
     this.#buffer = Buffer.allocUnsafeSlow(length)
-    fs.read(file.fd, this.#buffer, 0, length, offset - segment, this.#onRead)
+    this.#store.fs.read(file.fd, this.#buffer, 0, length, offset - segment, this.#onRead)
+  }
+
+  /** The operation on the file has ended; `end` as for `#fail`. @returns null when nothing more is to be done. */
+  #landed(error: DiskError | null, end = Number.POSITIVE_INFINITY): { request: LoadRequest; file: OpenFile } | null {
+    const request = this.#request as LoadRequest
+    const file = this.#file as OpenFile
+    this.#store.files.release(file)
+    this.#file = null
+    if (request.port.removed) this.#finish(readFailed(request.port, removedError(), request.offset))
+    else if (error !== null) this.#fail(request, error, end)
+    else return { request, file }
+    return null
   }
 
   readonly #onRead = (error: DiskError | null, bytes: number): void => {
-    const request = this.#request as LoadRequest
-    const { port, offset } = request
-    this.#store.files.release(this.#file as OpenFile)
-    this.#file = null
-    if (port.removed) {
-      this.#finish(readFailed(port, removedError(), offset))
-      return
-    }
-    if (error !== null) {
-      this.#fail(request, error)
-      return
-    }
+    const landed = this.#landed(error)
+    if (landed === null) return
+    const { port, offset } = landed.request
     // The file ends early: a hole before the next segment, or somebody has cut it.
     if (bytes === 0) {
       this.#finish({ kind: 'gap', to: port.gapEnd(offset) })
@@ -232,7 +248,73 @@ class LoadSlot {
     this.#finish({ kind: 'bytes', bytes: bytes === buffer.length ? buffer : buffer.subarray(0, bytes) })
   }
 
-  #fail(request: LoadRequest, error: DiskError): void {
+  // A compressed file
+
+  readonly #onStats = (error: DiskError | null, stats: FileStats): void => {
+    const landed = this.#landed(error)
+    if (landed === null) return
+    const { file } = landed
+    const length = Math.min(stats.size, MAX_TRAILER_BYTES)
+    const tail = new Uint8Array(length)
+    this.#hold(file)
+    this.#store.fs.read(file.fd, tail, 0, length, stats.size - length, (failed, bytes) => {
+      const still = this.#landed(failed)
+      if (still === null) return
+      file.archive = bytes === length ? parseTrailer(tail, stats.size) : null
+      if (file.archive === null) this.#fail(still.request, new Error('it is damaged, or was not compressed by vspc'))
+      else this.#use(still.request, file)
+    })
+  }
+
+  #hold(file: OpenFile): void {
+    this.#file = file
+    this.#store.files.use(file)
+  }
+
+  #readMember(request: LoadRequest, file: OpenFile, archive: Archive): void {
+    const { port, offset } = request
+    const { memberBytes, plainBytes, places } = archive
+    const at = offset - file.segment
+    const index = Math.floor(at / memberBytes)
+    const begin = places[index] ?? 0
+    const length = (places[index + 1] ?? begin) - begin
+    const known = at >= plainBytes ? NOTHING : this.#loader.members.get(port, offset - (at % memberBytes))
+    if (known !== null) {
+      if (this.#landed(null) !== null) this.#give(request, known, at % memberBytes)
+      return
+    }
+    this.#buffer = Buffer.allocUnsafeSlow(length)
+    this.#store.fs.read(file.fd, this.#buffer, 0, length, begin, (error, bytes) => {
+      const start = offset - (at % memberBytes)
+      if (error !== null || bytes < length)
+        this.#onMember(error ?? new Error('it is cut off'), NOTHING, start, memberBytes)
+      else {
+        this.#store.fs.expand(this.#buffer, memberBytes, (failed, plain) => {
+          this.#onMember(failed, plain, start, memberBytes)
+        })
+      }
+    })
+  }
+
+  #onMember(error: DiskError | null, plain: Uint8Array, start: number, memberBytes: number): void {
+    // What is damaged is skipped, and no more.
+    const landed = this.#landed(error, start + memberBytes)
+    if (landed === null) return
+    const { request } = landed
+    this.#loader.members.put(request.port, start, plain)
+    this.#give(request, plain, request.offset - start)
+  }
+
+  /** What of a member was asked for. */
+  #give(request: LoadRequest, member: Uint8Array, from: number): void {
+    const { port, offset, maxBytes } = request
+    const bytes = member.subarray(from, from + maxBytes)
+    if (bytes.length > 0) this.#finish({ kind: 'bytes', bytes })
+    else this.#finish({ kind: 'gap', to: port.gapEnd(offset) })
+  }
+
+  /** @param end what comes from there on may be readable. */
+  #fail(request: LoadRequest, error: DiskError, end = Number.POSITIVE_INFINITY): void {
     const { port, offset } = request
     if (port.removed) {
       this.#finish(readFailed(port, removedError(), offset))
@@ -255,7 +337,8 @@ class LoadSlot {
       this.#loader.retry(request)
       return
     }
-    this.#finish(readFailed(port, new VspcError('VSPC_HISTORY_READ', message, { cause: error }), offset))
+    const failed = new VspcError('VSPC_HISTORY_READ', message, { cause: error })
+    this.#finish({ kind: 'failed', error: failed, to: Math.min(end, port.gapEnd(offset)) })
   }
 }
 

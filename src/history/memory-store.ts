@@ -34,6 +34,7 @@ export class MemoryHistoryStore implements HistoryStore {
     loadedBytes: 0,
     loadErrors: 0,
     filesOpened: 0,
+    expiredBytes: 0,
   }
   readonly ids = new Set<string>()
 
@@ -43,7 +44,7 @@ export class MemoryHistoryStore implements HistoryStore {
   }
 
   get gauges(): HistoryGauges {
-    return { pendingBytes: 0, tailBytes: this.totals.tail, openFiles: 0, troubledPorts: 0 }
+    return { pendingBytes: 0, tailBytes: this.totals.tail, openFiles: 0, troubledPorts: 0, diskBytes: 0 }
   }
 
   stored(): Iterable<StoredPort> {

@@ -6,7 +6,7 @@ export const PORT_FILE = 'port.json'
 /** Written first, then renamed: there is never half a port file. */
 export const PORT_FILE_DRAFT = 'port.json.new'
 
-const SEGMENT = /^(\d{20})\.log$/
+const FILE = /^(?:(\d{20})(\.log|\.log\.gz)|\.(\d{20})\.log\.gz\.new)$/
 /** Texts of ours are far shorter: what is longer was not written by us. */
 const MAX_TEXT = 4096
 
@@ -15,12 +15,33 @@ export function segmentName(start: number): string {
   return `${String(start).padStart(20, '0')}.log`
 }
 
+/** The same, compressed: see archive.ts. */
+export function archiveName(start: number): string {
+  return `${segmentName(start)}.gz`
+}
+
+/** While it is being made: hidden from `PORT/*`. */
+export function draftName(start: number): string {
+  return `.${archiveName(start)}.new`
+}
+
+/** What else there may be of a file after a crash. */
+export function namesOf(start: number): readonly string[] {
+  return [segmentName(start), archiveName(start), draftName(start)]
+}
+
+export interface FileName {
+  readonly start: number
+  readonly kind: 'plain' | 'archive' | 'draft'
+}
+
 /** Null for files that are no segments. */
-export function parseSegmentName(name: string): number | null {
-  const [, digits] = SEGMENT.exec(name) ?? []
-  const start = Number(digits)
+export function parseFileName(name: string): FileName | null {
+  const [, digits, ending, draft] = FILE.exec(name) ?? []
+  const start = Number(digits ?? draft)
   // Half of what a number can count: room for what is still to come.
-  return digits !== undefined && start <= Number.MAX_SAFE_INTEGER / 2 ? start : null
+  if (!(start <= Number.MAX_SAFE_INTEGER / 2)) return null
+  return { start, kind: ending === undefined ? 'draft' : ending === '.log' ? 'plain' : 'archive' }
 }
 
 export function formatPortFile(id: string, meta: PortMeta): string {
@@ -75,6 +96,36 @@ export function metaOfId(id: string): PortMeta {
     biosUuid: null,
     serviceURI: null,
     direction: null,
+  }
+}
+
+/** What a port's file says, and whether it has to be written. */
+export class Description {
+  /** It may say something else than it should. */
+  dirty: boolean
+  /** Of the file on disk; -1 = there is none. */
+  #fingerprint: number
+
+  constructor(found: number | null) {
+    this.#fingerprint = found ?? -1
+    this.dirty = found === null
+  }
+
+  /** The file on disk says something else. */
+  differs(text: string): boolean {
+    return fingerprint(text) !== this.#fingerprint
+  }
+
+  /** @param now what it should say by now. */
+  written(text: string, now: string): void {
+    this.#fingerprint = fingerprint(text)
+    this.dirty = this.differs(now)
+  }
+
+  /** The file is gone. */
+  clear(): void {
+    this.#fingerprint = -1
+    this.dirty = true
   }
 }
 

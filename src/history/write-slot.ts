@@ -47,7 +47,7 @@ export class WriteSlot {
   #advance(port: DiskHistory, work: Work): void {
     switch (port.nextStep()) {
       case 'remove':
-        this.#remove(port)
+        this.#remove(port, work)
         break
       case 'move':
         this.#move(port, work)
@@ -59,7 +59,7 @@ export class WriteSlot {
         this.#open(port, true, port.pendingStart ?? 0)
         break
       case 'open':
-        this.#open(port, false, port.segment)
+        this.#open(port, false, port.segments.last)
         break
       case 'check':
         this.#check(port)
@@ -108,16 +108,25 @@ export class WriteSlot {
       this.#fail(port, 'make', error)
       return
     }
+    if (made === undefined && this.#store.unreadable.has(port.dirName)) {
+      this.#fail(port, 'use', diskErrorOf('EEXIST', 'it could not be read at start'))
+      return
+    }
     port.folderReady(made !== undefined)
     this.#advance(port, work)
   }
 
   /** The folder's name is still taken by a port that is being moved or removed. */
   #waits(port: DiskHistory, work: Work, dirName: string): boolean {
-    if (!this.#store.waitFor(dirName, port)) return false
+    if (!this.#store.upkeep.holds(port) && !this.#store.waitFor(dirName, port)) return false
+    this.#block(port, work)
+    return true
+  }
+
+  /** It is taken up again when it may go on. */
+  #block(port: DiskHistory, work: Work): void {
     work.activity = 'blocked'
     this.#finish(port)
-    return true
   }
 
   #move(port: DiskHistory, work: Work): void {
@@ -137,7 +146,11 @@ export class WriteSlot {
   }
 
   /** Out of the way at once, so that the id can be used anew; deleted in its own time. */
-  #remove(port: DiskHistory): void {
+  #remove(port: DiskHistory, work: Work): void {
+    if (this.#store.upkeep.holds(port)) {
+      this.#block(port, work)
+      return
+    }
     this.#store.files.forget(port)
     this.#path = this.#store.folderOf(port.dirName)
     this.#name = this.#store.nextRemovedName()
@@ -182,8 +195,12 @@ export class WriteSlot {
       return
     }
     counters.filesOpened++
-    if (this.#isNew) port.segmentReady(this.#segment)
-    const file: OpenFile = { fd, port, segment: this.#segment, forAppend: true, users: 1 }
+    if (this.#isNew) {
+      // The file before it is full: whoever reads it opens it again.
+      if (port.file !== null) files.drop(port.file)
+      port.segmentReady(this.#segment)
+    }
+    const file: OpenFile = { fd, port, segment: this.#segment, forAppend: true, packed: false, archive: null, users: 1 }
     files.add(file)
     files.release(file)
     this.#advance(port, work)
@@ -242,11 +259,11 @@ export class WriteSlot {
   }
 
   #write(port: DiskHistory, work: Work): void {
-    const { fs, files, clock } = this.#store
+    const { fs, files, clock, maxFileBytes } = this.#store
     const file = port.file as OpenFile
     const views = this.#views
     const from = port.written
-    this.#asked = work.backlog.take(from, WRITE_BYTES, views)
+    this.#asked = work.backlog.take(from, Math.min(WRITE_BYTES, port.segments.room(maxFileBytes, from)), views)
     files.use(file)
     this.#file = file
     this.#startedAt = clock.now()

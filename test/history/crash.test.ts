@@ -4,6 +4,7 @@ import { join } from 'node:path'
 import type { Readable } from 'node:stream'
 import { pathToFileURL } from 'node:url'
 import { expect, onTestFinished, test } from 'vitest'
+import type { Limits } from '../../src/base/index.ts'
 import { VSPC_BIN } from '../support/cli.ts'
 import { everything, realStore, TestOwner, temporaryFolder, text } from './support.ts'
 
@@ -14,7 +15,7 @@ const CHILD = `
 const { openHistoryStore } = await import(process.argv[1])
 const { limitsWith } = await import(process.argv[2])
 const { writeSync } = await import('node:fs')
-const limits = limitsWith({ historyVisibleMs: 10_000 })
+const limits = limitsWith({ historyVisibleMs: 10_000, ...JSON.parse(process.argv[4] ?? '{}') })
 const store = await openHistoryStore({ dir: process.argv[3], limits, onProblem: (p) => writeSync(1, 'P ' + p.message + '\\n') })
 const meta = { label: null, name: '', vcUuid: null, biosUuid: null, serviceURI: null, direction: null }
 const ports = ['a', 'b', 'c'].map((id) => {
@@ -50,9 +51,9 @@ store.open('vm', owner).append(new Uint8Array(10))
 console.log('closed', await store.close(500))
 `
 
-function start(script: string, dir: string): ChildProcessByStdio<null, Readable, null> {
+function start(script: string, dir: string, limits: Partial<Limits> = {}): ChildProcessByStdio<null, Readable, null> {
   const parts = ['history/index.js', 'base/index.js'].map((path) => pathToFileURL(join(DIST, path)).href)
-  const child = spawn(process.execPath, ['--input-type=module', '-e', script, ...parts, dir], {
+  const child = spawn(process.execPath, ['--input-type=module', '-e', script, ...parts, dir, JSON.stringify(limits)], {
     stdio: ['ignore', 'pipe', 'inherit'],
   })
   onTestFinished(() => {
@@ -62,8 +63,8 @@ function start(script: string, dir: string): ChildProcessByStdio<null, Readable,
 }
 
 /** Runs it until it has shown enough, then kills it. @returns what each port was told it may show. */
-async function killed(dir: string): Promise<Map<string, number>> {
-  const child = start(CHILD, dir)
+async function killed(dir: string, limits: Partial<Limits>): Promise<Map<string, number>> {
+  const child = start(CHILD, dir, limits)
   let output = ''
   await new Promise<void>((resolve, reject) => {
     child.on('error', reject)
@@ -80,26 +81,35 @@ async function killed(dir: string): Promise<Map<string, number>> {
   return visible
 }
 
-test('after kill -9 nothing that was shown is missing, and offsets go on exactly', async () => {
-  const dir = temporaryFolder()
-  for (let round = 0; round < 3; round++) {
-    const visible = await killed(dir)
-    expect(visible.get('a')).toBeGreaterThan(0)
-    // The lock of the dead one is in nobody's way.
-    const store = await realStore(dir)
-    for (const [id, shown] of visible) {
-      const history = store.open(id, new TestOwner())
-      expect(history.next).toBeGreaterThanOrEqual(shown)
-      // Each line says at which offset it begins. The kill may have come in the middle of one: the next run goes on there.
-      const content = text(await everything(history)) as string
-      expect(content.length).toBe(history.next)
-      for (const match of content.matchAll(/([abc]) (\d+) x*\n/g)) {
-        expect([match[1], Number(match[2])]).toEqual([id, match.index])
+test.each([
+  ['one file', {}],
+  ['many files that are compressed at once', { historyFileBytes: 5_000, historyCompressMs: 1 }],
+])(
+  'after kill -9 nothing that was shown is missing, and offsets go on exactly: %s',
+  async (_name, limits) => {
+    const dir = temporaryFolder()
+    for (let round = 0; round < 3; round++) {
+      const visible = await killed(dir, limits)
+      expect(visible.get('a')).toBeGreaterThan(0)
+      // The lock of the dead one is in nobody's way.
+      const store = await realStore(dir)
+      for (const [id, shown] of visible) {
+        const history = store.open(id, new TestOwner())
+        expect(history.next).toBeGreaterThanOrEqual(shown)
+        // Each line says at which offset it begins. The kill may have come in the middle of one: the next run goes on there.
+        const content = text(await everything(history)) as string
+        expect(content.length).toBe(history.next)
+        for (const match of content.matchAll(/([abc]) (\d+) x*\n/g)) {
+          expect([match[1], Number(match[2])]).toEqual([id, match.index])
+        }
       }
+      expect(await store.close(5000)).toBe(true)
     }
-    expect(await store.close(5000)).toBe(true)
-  }
-}, 60_000)
+    const names = readdirSync(join(dir, 'ports', 'a'))
+    expect(names.some((name) => name.endsWith('.gz'))).toBe('historyCompressMs' in limits)
+  },
+  60_000,
+)
 
 test('a process that stops on a disk that fails waits as long as it was told to, and lets go of the lock', async () => {
   const dir = temporaryFolder()

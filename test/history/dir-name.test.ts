@@ -1,7 +1,14 @@
 import fc from 'fast-check'
 import { expect, test } from 'vitest'
 import { decodeDirName, encodeDirName, isHashedDirName } from '../../src/history/dir-name.ts'
-import { formatPortFile, metaOfId, parsePortFile, parseSegmentName, segmentName } from '../../src/history/port-file.ts'
+import {
+  formatPortFile,
+  metaOfId,
+  namesOf,
+  parseFileName,
+  parsePortFile,
+  segmentName,
+} from '../../src/history/port-file.ts'
 import { metaOf, UUID } from './support.ts'
 
 test.each([
@@ -72,8 +79,11 @@ test('a port without its file is known by its id as far as that goes', () => {
 
 test('segments are named by their first offset, and nothing else is one', () => {
   expect(segmentName(0)).toBe('00000000000000000000.log')
-  for (const start of [0, 1, 2 ** 31, 2 ** 40]) expect(parseSegmentName(segmentName(start))).toBe(start)
-  for (const name of ['0.log', '00000000000000000000.log.gz', 'a0000000000000000000.log', '99999999999999999999.log']) {
-    expect(parseSegmentName(name)).toBeNull()
+  for (const start of [0, 1, 2 ** 31, 2 ** 40]) {
+    const names = namesOf(start).map((name) => parseFileName(name))
+    expect(names).toEqual(['plain', 'archive', 'draft'].map((kind) => ({ start, kind })))
+  }
+  for (const name of ['0.log', '00000000000000000000.log.xz', 'a0000000000000000000.log', '99999999999999999999.log']) {
+    expect(parseFileName(name)).toBeNull()
   }
 })

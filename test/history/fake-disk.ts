@@ -1,5 +1,6 @@
 import type { BigIntStats, Stats } from 'node:fs'
 import { dirname } from 'node:path'
+import { gunzipSync, gzipSync } from 'node:zlib'
 import type { DiskError, FileStats, HistoryFs } from '../../src/history/disk.ts'
 import { OPEN_NEW } from '../../src/history/disk.ts'
 import type { ScanFs } from '../../src/history/scan.ts'
@@ -9,7 +10,20 @@ interface FakeFile {
   size: number
 }
 
-export type OpKind = 'open' | 'close' | 'fstat' | 'write' | 'read' | 'mkdir' | 'rename' | 'writeFile' | 'rm'
+export type OpKind =
+  | 'open'
+  | 'close'
+  | 'fstat'
+  | 'write'
+  | 'read'
+  | 'mkdir'
+  | 'rename'
+  | 'writeFile'
+  | 'rm'
+  | 'fsync'
+  | 'futimes'
+  | 'compress'
+  | 'expand'
 
 /** Something handed to the thread pool that has not ended yet. */
 export interface Op {
@@ -40,6 +54,8 @@ export class FakeDisk implements HistoryFs, ScanFs {
   maxOpen = 0
   /** Bytes of all files together. */
   capacity = Number.POSITIVE_INFINITY
+  /** Of all files. */
+  mtime = 1_700_000_000_000
   #generation = 0
 
   get openFiles(): number {
@@ -353,6 +369,34 @@ export class FakeDisk implements HistoryFs, ScanFs {
     )
   }
 
+  fsync(fd: number, done: (error: DiskError | null) => void): void {
+    this.#start('fsync', this.#file(fd).path, 0, () => done(null), done)
+  }
+
+  futimes(fd: number, _accessed: number, _modified: number, done: (error: DiskError | null) => void): void {
+    this.#start('futimes', this.#file(fd).path, 0, () => done(null), done)
+  }
+
+  compress(bytes: Uint8Array, done: (error: DiskError | null, compressed: Uint8Array) => void): void {
+    const run = () => done(null, gzipSync(bytes, { level: 1 }))
+    this.#start('compress', '', 0, run, (error) => done(error, new Uint8Array(0)))
+  }
+
+  expand(bytes: Uint8Array, maxBytes: number, done: (error: DiskError | null, plain: Uint8Array) => void): void {
+    const fail = (error: DiskError) => done(error, new Uint8Array(0))
+    const run = () => {
+      let plain: Uint8Array
+      try {
+        plain = gunzipSync(bytes, { maxOutputLength: maxBytes })
+      } catch (error) {
+        fail(error as DiskError)
+        return
+      }
+      done(null, plain)
+    }
+    this.#start('expand', '', 0, run, fail)
+  }
+
   /** Deletes a folder at once. */
   vanish(folder: string): void {
     this.folders.delete(folder)
@@ -373,7 +417,7 @@ export class FakeDisk implements HistoryFs, ScanFs {
   lstatSync: ScanFs['lstatSync'] = ((path: string) => {
     const file = this.files.get(path)
     if (file === undefined) throw diskError('ENOENT', path)
-    return { isFile: () => true, size: file.size, mtimeMs: 0 } as Stats & BigIntStats
+    return { isFile: () => true, size: file.size, mtimeMs: this.mtime } as Stats & BigIntStats
   }) as never
 
   openSync: ScanFs['openSync'] = (path) => {
@@ -384,9 +428,9 @@ export class FakeDisk implements HistoryFs, ScanFs {
     return fd
   }
 
-  readSync: ScanFs['readSync'] = ((fd: number, bytes: Uint8Array) => {
+  readSync: ScanFs['readSync'] = ((fd: number, bytes: Uint8Array, _at: number, length: number, from: number) => {
     const { file } = this.#file(fd)
-    const found = file.bytes.subarray(0, Math.min(file.size, bytes.length))
+    const found = file.bytes.subarray(from, Math.min(file.size, from + length))
     bytes.set(found)
     return found.length
   }) as never

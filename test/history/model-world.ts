@@ -1,6 +1,8 @@
+import { gunzipSync } from 'node:zlib'
 import { ManualClock } from '../../src/base/index.ts'
+import type { DiskHistory } from '../../src/history/disk-history.ts'
 import type { History, HistoryOwner, Load, LoadResult } from '../../src/history/index.ts'
-import { parseSegmentName } from '../../src/history/port-file.ts'
+import { parseFileName } from '../../src/history/port-file.ts'
 import { FakeDisk } from './fake-disk.ts'
 import { bytesAt, FakeWorld, firstWrong, metaOf } from './support.ts'
 
@@ -42,6 +44,12 @@ const LIMITS = {
   historyTailTotalBytes: 12_000,
   historyOpenFiles: 2,
   historyWritesPerSecond: 100,
+  historyFileBytes: 4_000,
+  historyFileMs: 700,
+  historyPortBytes: 40_000,
+  historyTotalBytes: 70_000,
+  historyAgeMs: 200_000,
+  historyCompressMs: 1_000,
 }
 const FAULTS = ['ENOSPC', 'EIO', 'EMFILE', 'EROFS', 'EACCES'] as const
 
@@ -142,6 +150,8 @@ export class World {
   #ports: ModelPort[] = []
   #names = 0
   #removedInRun = false
+  /** What a crash left of a removed port belongs to nobody. */
+  #everRemoved = false
   /** What crashes may have taken from what was shown: only what the disk was late with. */
   #excusable = 0
 
@@ -264,6 +274,7 @@ export class World {
 
   #remove(port: ModelPort): void {
     this.#removedInRun = true
+    this.#everRemoved = true
     for (const follower of port.followers) follower.load?.cancel()
     port.history.remove()
     port.removed = true
@@ -316,14 +327,17 @@ export class World {
     return end
   }
 
+  /** Where each begins, and how much output is in it. */
   #segments({ dirName }: { dirName: string }): [number, number][] {
-    const found: [number, number][] = []
+    const found = new Map<number, number>()
     for (const [path, file] of this.#disk.files) {
       const name = path.slice(path.lastIndexOf('/') + 1)
-      const start = path.startsWith(`/ports/${dirName}/`) ? parseSegmentName(name) : null
-      if (start !== null) found.push([start, file.size])
+      const { start, kind } = (path.startsWith(`/ports/${dirName}/`) ? parseFileName(name) : null) ?? { start: -1 }
+      if (kind === 'plain') found.set(start, file.size)
+      else if (kind === 'archive' && !found.has(start))
+        found.set(start, gunzipSync(file.bytes.subarray(0, file.size)).length)
     }
-    return found
+    return [...found]
   }
 
   /** Bytes in the files of a port that was just opened. */
@@ -371,11 +385,21 @@ export class World {
       held -= port.base.held
       appended += history.next - port.base.next
     }
-    const { droppedBytes } = this.fake.store.counters
-    if (!this.#removedInRun && appended - held !== droppedBytes) {
-      this.faults.push(`${appended} appended, ${held} held, but ${droppedBytes} dropped`)
+    const { droppedBytes, expiredBytes, diskErrors } = this.fake.store.counters
+    if (!this.#removedInRun && appended - held !== droppedBytes + expiredBytes) {
+      this.faults.push(`${appended} appended, ${held} held, but ${droppedBytes} dropped and ${expiredBytes} expired`)
     }
-    const { openFiles } = this.fake.store.gauges
+    const { openFiles, diskBytes } = this.fake.store.gauges
+    let onDisk = 0
+    for (const [path, file] of this.#disk.files) {
+      // With both, a crash came before the plain one was deleted: it is the one that counts.
+      const superfluous = path.endsWith('.gz') && this.#disk.files.has(path.slice(0, -3))
+      if (/\.log(\.gz)?$/.test(path) && !superfluous) onDisk += file.size
+    }
+    if (diskErrors === 0 && !this.#everRemoved && onDisk !== diskBytes)
+      this.faults.push(`${onDisk} bytes on disk, ${diskBytes} known`)
+    const closed = this.#ports.some(({ history }) => (history as DiskHistory).segments.closed.length > 0)
+    if (closed && diskBytes > LIMITS.historyTotalBytes) this.faults.push(`${diskBytes} bytes are too many`)
     if (this.#disk.openFiles !== openFiles) this.faults.push(`${this.#disk.openFiles} files open, ${openFiles} known`)
     if (openFiles > LIMITS.historyOpenFiles) this.faults.push(`${openFiles} files stay open`)
     if (this.fake.store.gauges.pendingBytes !== 0) this.faults.push('memory is still charged for')
