@@ -29,8 +29,9 @@ class World {
   shown = ''
   /** The part of it that may be answered to. */
   live = ''
-  /** Everything output since the last screen, in order. */
   stalled = false
+  /** The server keeps what it has to send. */
+  holding = false
   readonly #unshown: (() => void)[] = []
   readonly #timers: { at: number; run: () => void }[] = []
   #now = 0
@@ -117,7 +118,7 @@ class World {
   }
 
   flush(frame = 1_000): void {
-    while (this.#socket !== null && this.#socket.at < this.printed.length) {
+    while (!this.holding && this.#socket !== null && this.#socket.at < this.printed.length) {
       const { listener, at } = this.#socket
       const piece = this.printed.slice(at, at + frame)
       this.#socket.at += piece.length
@@ -224,9 +225,11 @@ test('a frame that is old and live in part is split where it was attached', asyn
   world.print('x')
   world.cut()
   world.printed += 'old'
+  world.holding = true
   await world.pass(500)
-  expect(world.live).toBe('x')
-  world.print('live')
+  world.printed += 'live'
+  world.holding = false
+  world.flush()
   expect([world.shown, world.live]).toEqual(['xoldlive', 'xlive'])
 })
 
@@ -339,6 +342,15 @@ test('a server that cannot draw the screen still gives live output', async () =>
   world.print('seen')
   expect([world.shown, world.live, world.feed.offset]).toEqual(['seen', 'seen', 10])
   expect(world.queries).toEqual(['mode=read'])
+})
+
+test('a screen that comes after the page was left is not shown', async () => {
+  const world = new World()
+  world.print('too late')
+  world.feed.start()
+  world.feed.close()
+  await world.pass(60_000)
+  expect([world.shown, world.queries]).toEqual(['', []])
 })
 
 test('a page that is left hears nothing more', async () => {

@@ -16,6 +16,7 @@ export interface ConsoleActions {
   toggleSize(): void
   tellSize(): void
   who(): void
+  toggleSpoken(): void
 }
 
 const LINKS: Readonly<Record<LinkState, string>> = {
@@ -77,6 +78,7 @@ export class ConsoleBar {
       make('hr'),
       this.#size,
       item('Tell the guest this size…', () => actions.tellSize()),
+      item('Output for screen readers', () => actions.toggleSpoken()),
     )
     const more = make(
       'button',

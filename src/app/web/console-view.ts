@@ -60,6 +60,7 @@ export class ConsoleView {
       toggleSize: () => this.#toggleSize(),
       tellSize: () => void this.#input.tellSize(),
       who: () => void this.#who(),
+      toggleSpoken: () => this.#toggleSpoken(),
     })
     const host = make('div', { className: 'host-cell' })
     const screen = make('div', { className: 'screen' }, host)
@@ -324,6 +325,11 @@ export class ConsoleView {
     this.#terminal.setFixed(!this.#terminal.fixed)
     this.#bar.showSize(this.#terminal.fixed)
     this.#showFigures()
+  }
+
+  #toggleSpoken(): void {
+    this.#terminal.setSpoken(!this.#terminal.spoken)
+    this.#news(`output for screen readers is ${this.#terminal.spoken ? 'on' : 'off'}`)
   }
 
   async #who(): Promise<void> {

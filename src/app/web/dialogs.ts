@@ -61,10 +61,12 @@ export function askPaste(paste: Paste, bracketed: boolean): Promise<string | nul
   const preview = make('textarea', {
     readOnly: true,
     value: text,
-    rows: Math.min(12, Math.max(2, lines)),
+    rows: Math.min(12, lines + 1),
     attributes: { 'aria-label': 'Text to paste', spellcheck: 'false' },
   })
-  const choices: Choice<string>[] = [{ label: lines > 1 ? `Paste ${lines} lines` : 'Paste', value: text, kind: 'main' }]
+  const choices: Choice<string>[] = [
+    { label: lines > 1 ? `Paste ${lines} lines` : 'Paste', value: text, kind: bracketed ? 'main' : 'danger' },
+  ]
   if (text.includes('\n'))
     choices.push({ label: lines > 1 ? 'Paste as one line' : 'Without Enter', value: asOneLine(text) })
   return ask(lines > 1 ? `Paste ${lines} lines?` : 'Paste this?', [notes.filter(Boolean).join(' '), preview], choices)

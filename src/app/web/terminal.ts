@@ -199,6 +199,15 @@ export class Terminal {
     return this.#fixed
   }
 
+  /** Puts what is printed where screen readers find it; costs speed. */
+  setSpoken(spoken: boolean): void {
+    this.#xterm.options.screenReaderMode = spoken
+  }
+
+  get spoken(): boolean {
+    return this.#xterm.options.screenReaderMode ?? false
+  }
+
   fit(): void {
     if (this.#fixed) this.#xterm.resize(80, 24)
     else if (this.#host.clientWidth > 0) this.#fit.fit()
