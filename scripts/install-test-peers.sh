@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Installs the real programs that the tests talk to: QEMU with a Linux guest, telnet, python3, openssl, Chromium, and
-# vcsim, the vSphere simulator, which is built with Go (go.dev/dl; its own packages come through the Go module proxy).
+# Installs the real programs that the tests talk to: QEMU with a Linux guest, telnet, python3, openssl, Chromium, zsh,
+# fish, and vcsim, the vSphere simulator, which is built with Go (go.dev/dl; its own packages come through the Go module proxy).
 #
 #   scripts/install-test-peers.sh            install what is missing (root, or sudo without a password)
 #   scripts/install-test-peers.sh --check    change nothing; exit 1 when something is missing
@@ -28,6 +28,8 @@ needed=(
   python3:python3
   openssl:openssl
   chromium:chromium
+  zsh:zsh
+  fish:fish
   ip:iproute2
 )
 

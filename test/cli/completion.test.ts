@@ -9,7 +9,6 @@ import { bashCompletion } from '../../src/cli/completion-bash.ts'
 import { fishCompletion } from '../../src/cli/completion-fish.ts'
 import { zshCompletion } from '../../src/cli/completion-zsh.ts'
 import { buildProgram, COMMANDS } from '../../src/cli/program.ts'
-import { findProgram } from '../../src/sim/index.ts'
 import { runVspc } from '../support/cli.ts'
 import { describeWithPeers } from '../support/peers.ts'
 import { Pty } from '../support/pty.ts'
@@ -121,14 +120,7 @@ describeWithPeers(['python3'], 'an interactive bash', () => {
   })
 })
 
-/** Shells that need not be there: without them, their tests are left out, with a word. */
-function describeWithShell(name: string, define: () => void): void {
-  const found = findProgram(name, process.env)
-  if (!found) process.stderr.write(`\nSKIPPED: completion in ${name}, which is not installed\n`)
-  describe.skipIf(!found)(name, define)
-}
-
-describeWithShell('fish', () => {
+describeWithPeers(['fish'], 'fish', () => {
   test('offers the same', async () => {
     for (const [line, words] of CASES) {
       const script = `source ${path('c.fish')}; complete -C ${JSON.stringify(line)}`
@@ -140,7 +132,7 @@ describeWithShell('fish', () => {
   })
 })
 
-describeWithShell('zsh', () => {
+describeWithPeers(['zsh'], 'zsh', () => {
   // zsh completes only for a person: one is played, and what it would offer is caught on the way.
   const DRIVER = `zmodload zsh/zpty
 zpty z zsh -f -i

@@ -6,7 +6,16 @@ import { findGuestProgram, findProgram, GUEST_PROGRAMS, type GuestProgram, peers
  * The real programs that some tests talk to. `scripts/install-test-peers.sh` brings them all; a test that needs one
  * which is not there is skipped loudly, or fails when VSPC_REQUIRE_PEERS=1 (as in `.ci/run`).
  */
-export type Peer = GuestProgram | 'telnet' | 'python3' | 'openssl' | 'chromium' | 'namespaces' | 'vcsim'
+export type Peer =
+  | GuestProgram
+  | 'telnet'
+  | 'python3'
+  | 'openssl'
+  | 'chromium'
+  | 'zsh'
+  | 'fish'
+  | 'namespaces'
+  | 'vcsim'
 
 export const INSTALL_COMMAND = 'scripts/install-test-peers.sh'
 
@@ -17,6 +26,8 @@ const PROGRAMS = {
   python3: 'python3',
   openssl: 'openssl',
   chromium: 'chromium',
+  zsh: 'zsh',
+  fish: 'fish',
 } as const satisfies Record<Exclude<Peer, GuestProgram | 'namespaces' | 'vcsim'>, string>
 
 /** Path of a peer, null when it is missing. */
