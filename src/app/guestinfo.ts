@@ -64,6 +64,7 @@ export class GuestinfoFollower {
       log,
     })
     this.#collector.subscribe((news) => this.#log(news))
+    if (isLocked) options.server.histories.onTaken = () => this.#taken(dataDir)
   }
 
   start(): void {
@@ -151,7 +152,7 @@ export class GuestinfoFollower {
 
   /** Without histories on disk nobody else does: two servers would write into each other's results. */
   async #lock(): Promise<DirLock> {
-    const { dataDir, clock, log } = this.#options
+    const { dataDir, clock } = this.#options
     try {
       await mkdir(dataDir, { recursive: true, mode: 0o700 })
     } catch (cause) {
@@ -162,12 +163,17 @@ export class GuestinfoFollower {
     lock.events = {
       lost: (loss, path) => {
         if (loss === 'removed') return
-        log.error({ path }, 'guestinfo is no longer followed: another server has taken the data directory')
-        void this.#collector.stop()
+        this.#taken(path)
       },
       regained: () => {},
     }
     return lock
+  }
+
+  /** What that server writes must not be cut off, or replaced, by what we have. */
+  #taken(path: string): void {
+    this.#options.log.error({ path }, 'guestinfo is no longer followed: another server has taken the data directory')
+    void this.#collector.abandon()
   }
 
   /** VMs decide how much there is of it. */

@@ -17,6 +17,8 @@ const MAX_CELLS = 2_000_000
 const PIECE_BYTES = 262_144
 /** Where the first whole line is looked for, so that no half of a control sequence comes first. */
 const MAX_FIRST_LINE_BYTES = 4_096
+/** Each holds what it has read of history until its turn: more than are drawn, or may wait for it, are not begun. */
+const MAX_AT_ONCE = 17
 const LINE_FEED = 0x0a
 
 const ScreenQuery = Type.Object(
@@ -54,6 +56,7 @@ const ScreenSchema = Type.Object({
 export function screenRoute(app: FastifyInstance, server: Server): void {
   const renderer = new ScreenRenderer({ clock: server.clock, log: server.log })
   app.addHook('onClose', () => renderer.close())
+  let atOnce = 0
 
   app.get<{ Params: PortParams; Querystring: ScreenQuery }>(
     '/api/v1/ports/:id/screen',
@@ -78,14 +81,16 @@ export function screenRoute(app: FastifyInstance, server: Server): void {
         )
       }
       const port = server.table.resolve(request.params.id)
+      if (atOnce >= MAX_AT_ONCE) throw unavailable(`the screen was not drawn: ${MAX_AT_ONCE} others wait for theirs`)
+      atOnce++
       const gone = new AbortController()
       reply.raw.once('close', () => gone.abort())
-      // What the port is said to have printed is on its screen, too.
-      await new Promise<void>((resolve) => port.history.settled(resolve))
-      const { start, taken } = await newest(port, bytes)
-      const offset = start + taken.length
-      const { epoch, id } = port
       try {
+        // What the port is said to have printed is on its screen, too.
+        await new Promise<void>((resolve) => port.history.settled(resolve))
+        const { start, taken } = await newest(port, bytes)
+        const offset = start + taken.length
+        const { epoch, id } = port
         const screen = await renderer.draw(taken, { cols, rows, scrollback }, gone.signal)
         // As bytes: whatever a VM prints, this is JSON and nothing else.
         return reply
@@ -95,10 +100,16 @@ export function screenRoute(app: FastifyInstance, server: Server): void {
           )
       } catch (error) {
         if (!(error instanceof VspcError) || error.code !== 'VSPC_SCREEN_UNAVAILABLE') throw error
-        throw new ProblemError(503, error.code, error.message, { 'retry-after': '1' })
+        throw unavailable(error.message)
+      } finally {
+        atOnce--
       }
     },
   )
+}
+
+function unavailable(message: string): ProblemError {
+  return new ProblemError(503, 'VSPC_SCREEN_UNAVAILABLE', message, { 'retry-after': '1' })
 }
 
 /** The newest output in one piece of its own memory; what history has lost in between is left out. */

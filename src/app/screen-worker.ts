@@ -6,7 +6,7 @@ import { parentPort } from 'node:worker_threads'
 import serializeAddon from '@xterm/addon-serialize'
 import headless from '@xterm/headless'
 import type { DrawnScreen, ScreenJob } from './screen.ts'
-import { guardParser } from './terminal-guard.ts'
+import { guardTerminal } from './terminal-guard.ts'
 
 /** Written to the terminal at a time. */
 const PIECE_BYTES = 65_536
@@ -15,7 +15,7 @@ const DECTCEM = 25
 async function draw({ id, bytes, cols, rows, scrollback }: ScreenJob): Promise<DrawnScreen> {
   const terminal = new headless.Terminal({ cols, rows, scrollback, allowProposedApi: true, logLevel: 'off' })
   try {
-    guardParser(terminal.parser)
+    guardTerminal(terminal)
     const serializer = new serializeAddon.SerializeAddon()
     terminal.loadAddon(serializer)
     const cursor = watchCursor(terminal)

@@ -69,6 +69,7 @@ export class ScreenRenderer {
    */
   draw(bytes: Uint8Array, size: Omit<ScreenJob, 'id' | 'bytes'>, signal: AbortSignal): Promise<string> {
     if (this.#closed) throw unavailable('the server is stopping')
+    if (signal.aborted) throw unavailable('nobody waits for it')
     if (this.#waiting.length >= MAX_WAITING) throw unavailable(`${MAX_WAITING} others wait for theirs`)
     return new Promise((resolve, reject) => {
       const entry: Waiting = { job: { id: ++this.#lastId, bytes, ...size }, resolve, reject }

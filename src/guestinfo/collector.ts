@@ -110,6 +110,7 @@ export class GuestinfoCollector {
   #running: Promise<void> | null = null
   #store: ResultStore | null = null
   #lock: { release(): Promise<void> } | null = null
+  #isOurs = true
   #state: CollectorState = 'stopped'
   #since: number
   #trouble: VspcError | null = null
@@ -144,6 +145,12 @@ export class GuestinfoCollector {
     this.#stop.abort(new VspcError('VSPC_SERVER_STOPPING', 'guestinfo is no longer followed'))
     await this.#running
     this.#enter('stopped', null)
+  }
+
+  /** As `stop`, where somebody else has taken the directory: nothing more is written. */
+  abandon(): Promise<void> {
+    this.#isOurs = false
+    return this.stop()
   }
 
   /** Called with everything that is news, once it is on the disk. A listener must not wait. Returns how to end it. */
@@ -208,7 +215,7 @@ export class GuestinfoCollector {
         await pause(this.#clock, isRefused ? collectRetryMaxMs : backoff.next(), this.#stop.signal).catch(() => {})
       }
     }
-    await this.#store?.close()
+    await this.#store?.close(this.#isOurs)
     await this.#lock?.release()
   }
 
@@ -253,6 +260,8 @@ export class GuestinfoCollector {
       if (news.truncated) continue
       this.#enter('following', null)
       onNews()
+      // What changes meanwhile comes at once, as it is then.
+      await pause(this.#clock, this.#limits.collectPaceMs, signal)
     }
   }
 

@@ -54,6 +54,8 @@ export const GUESTINFO_LIMITS = {
   collectRetryMaxMs: 60_000,
   /** VMs in one answer: each may have 1 MiB of keys, which XML can make five, and an answer has room for 32. */
   collectPageVms: 16,
+  /** Between news and the next look: a guest that changes its keys all the time is not to keep us busy all the time. */
+  collectPaceMs: 250,
 } as const
 
 export type GuestinfoLimits = { readonly [name in keyof typeof GUESTINFO_LIMITS]: number }

@@ -182,16 +182,17 @@ export class ResultStore {
     while (this.#writing !== null) await this.#writing
   }
 
-  /** Tries once more to write what waits. Never rejects; what cannot be written is read again after the next start. */
-  async close(): Promise<void> {
+  /** Tries once more to write what waits, if the folder is still ours. Never rejects: the rest is read again later. */
+  async close(isOurs = true): Promise<void> {
     this.#closed = true
+    this.#queue = isOurs ? this.#queue : []
     this.#wake?.()
     await this.whenKept()
     const file = this.#file
     if (file === null) return
     this.#file = null
     try {
-      if (this.#told > this.#markedTold) await file.append(formatTold(this.#told))
+      if (isOurs && this.#told > this.#markedTold) await file.append(formatTold(this.#told))
     } catch {
       // Then some of it is told again after the next start.
     }
@@ -206,6 +207,8 @@ export class ResultStore {
       (line) => {
         if ('told' in line) {
           this.#told = Math.max(this.#told, line.told)
+          // Its line may have left the file, as those of what is gone do: no other one gets its number.
+          this.#seq = Math.max(this.#seq, this.#told)
           return
         }
         this.#seq = Math.max(this.#seq, line.seq)
@@ -305,7 +308,7 @@ export class ResultStore {
 
   async #compact(): Promise<void> {
     const file = this.#file
-    if (file === null || file.bytes <= this.#compactAt) return
+    if (file === null || this.#closed || file.bytes <= this.#compactAt) return
     try {
       await this.#rewrite(file)
     } catch (error) {

@@ -72,6 +72,7 @@ export class DiskStore implements HistoryStore {
   diskBytes = 0
   /** Nothing is written any more. */
   closed = false
+  onTaken?: () => void
   readonly #portsDir: string
   readonly #lock: DirLock | null
   /** Found at start and not opened yet, by folder. */
@@ -376,6 +377,7 @@ export class DiskStore implements HistoryStore {
     if (loss === 'taken') {
       this.closed = true
       this.pauses.endAll()
+      this.onTaken?.()
     }
     this.troubles.seen('lock', null, () => ({ path, message: `history: the lock ${path} ${what}` }))
   }

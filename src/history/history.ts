@@ -174,4 +174,6 @@ export interface HistoryStore {
   flush(timeoutMs: number): Promise<boolean>
   /** Flushes and lets go of everything; what is appended later is dropped and counted. @returns as `flush`. */
   close(timeoutMs: number): Promise<boolean>
+  /** Set by whoever keeps something else in the data directory: another server has taken it. */
+  onTaken?: () => void
 }

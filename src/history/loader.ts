@@ -199,6 +199,9 @@ class LoadSlot {
     const file: OpenFile = { fd, port, segment, forAppend: false, packed, archive: null, users: 1 }
     this.#store.files.add(file)
     this.#use(request, file)
+    // Deleted, or compressed, on the way: held open, it would go on taking room on the disk.
+    const now = port.placeOf(request.offset)
+    if (now?.segment !== segment || now.packed !== packed) this.#store.files.drop(file)
     this.#store.files.release(file)
   }
 

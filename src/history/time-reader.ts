@@ -53,13 +53,9 @@ export class TimeReader {
 
   /** See `History.seekTime`. */
   seek(port: DiskHistory, wall: number, unknownToo: boolean, done: (offset: number) => void): void {
-    const look = (segment: number) => {
+    const look = (from: number) => {
+      const segment = writtenSince(port, from, wall)
       const after = segmentAfter(port, segment)
-      const file = port.segments.closed.find(({ start }) => start === segment)
-      if (file !== undefined && file.lastWriteAt < wall && after !== null) {
-        look(after)
-        return
-      }
       this.#index(port, segment, (index) => {
         const { offsets, times } = withPending(index)
         const found = offsets[times.findIndex((time) => time >= wall)]
@@ -165,6 +161,13 @@ function withPending(index: Index): Pick<Marks, 'offsets' | 'times'> {
   if (from >= to) return index
   const offsets = [...index.offsets.slice(0, kept), ...pending.offsets.slice(from, to)]
   return { offsets, times: [...index.times.slice(0, kept), ...pending.times.slice(from, to)] }
+}
+
+/** The first file, from that on, that was written then or later; the last one where none was. */
+function writtenSince({ segments }: DiskHistory, from: number, wall: number): number {
+  const { closed, last } = segments
+  const file = closed.find(({ start, lastWriteAt }) => start >= from && lastWriteAt >= wall)
+  return file?.start ?? (last >= 0 ? last : (closed.at(-1)?.start ?? from))
 }
 
 function segmentAt({ segments, written }: DiskHistory, offset: number): number {

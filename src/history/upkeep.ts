@@ -43,6 +43,8 @@ export class Upkeep implements CompressorHost {
   #compressing = false
   #compressAt = 0
   #attempt: ClosedFile | null = null
+  /** Tried again when there is no other one left: a damaged file must not keep all others from being compressed. */
+  #failed: ClosedFile[] = []
   #scheduled = false
   #timer: Timer | null = null
 
@@ -99,7 +101,7 @@ export class Upkeep implements CompressorHost {
     if (error !== null && !this.#store.closed) {
       if (diskErrorCode(error) !== 'ENOENT') {
         this.#compressAt = this.#clock.now() + RETRY_MS
-        if (this.#attempt !== null) this.#attempt.stuck = false
+        if (this.#attempt !== null) this.#failed.push(this.#attempt)
       }
       this.#store.counters.diskErrors++
       const message = `history: ${describeDiskError('compress', path, error)}`
@@ -144,6 +146,10 @@ export class Upkeep implements CompressorHost {
       this.#compressor.start(port, file)
       return
     }
+    if (this.#failed.length === 0) return
+    for (const file of this.#failed) file.stuck = false
+    this.#failed = []
+    this.#compressNext()
   }
 
   /** A port with a file that is too old, or one too many. */

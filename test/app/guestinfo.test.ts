@@ -1,6 +1,6 @@
 /** `vspc serve` that follows what VMs publish, against the real simulator and a double of its hosts. */
 import { once } from 'node:events'
-import { chmodSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { chmodSync, mkdtempSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs'
 import { createServer, type Socket } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -326,6 +326,26 @@ describeWithPeers(['vcsim', 'openssl'], 'a server that follows guestinfo', () =>
     await first.stop()
     await following(second)
   })
+
+  test.each(['memory', 'disk'] as const)(
+    'a data directory that another server has taken is left as it is (history: %s)',
+    async (history) => {
+      await clean()
+      const dataDir = folder()
+      const app = await startApp({ vsphere, guestinfo, dataDir, history })
+      await following(app)
+      await esx.publish(WEB, PROCESS, 'exited code=3 started=1 stopped=2')
+      const path = join(dataDir, 'guestinfo/results.jsonl')
+      await eventually(async () => (await all(app)).vms.length === 1)
+      writeFileSync(join(dataDir, 'theirs'), '')
+      renameSync(join(dataDir, 'theirs'), join(dataDir, 'lock'))
+      await eventually(() => app.logged.find('guestinfo is no longer followed') !== undefined)
+      const theirs = `${readFileSync(path, 'utf8')}theirs`
+      writeFileSync(path, theirs)
+      await app.stop()
+      expect(readFileSync(path, 'utf8')).toBe(theirs)
+    },
+  )
 
   test('a folder that cannot be written to is said, and stops nothing; it goes on when it can be', async () => {
     await clean()

@@ -1,6 +1,6 @@
 import { expect, onTestFinished, test } from 'vitest'
 import { type ScreenJob, ScreenRenderer } from '../../src/app/screen.ts'
-import { guardParser } from '../../src/app/terminal-guard.ts'
+import { type GuardedTerminal, guardTerminal } from '../../src/app/terminal-guard.ts'
 import { silentLogger, systemClock } from '../../src/base/index.ts'
 import { RawVm, sharedApp } from './support.ts'
 
@@ -52,12 +52,45 @@ test('no control sequence repeats something two thousand million times', async (
   expect(await draw(made, 'alive')).toBe('alive')
 })
 
-test('the guard swallows absurd counts alone', () => {
-  const handlers = new Map<string, (params: (number | number[])[]) => boolean>()
-  guardParser({ registerCsiHandler: ({ intermediates = '', final }, run) => handlers.set(intermediates + final, run) })
+test('the guard swallows absurd counts, and absurd texts to repeat, alone', () => {
+  const handlers = new Map<string, ((params: (number | number[])[]) => boolean)[]>()
+  let chars = 'x'
+  guardTerminal({
+    parser: {
+      registerCsiHandler: ({ intermediates = '', final }, run) =>
+        handlers.set(intermediates + final, [...(handlers.get(intermediates + final) ?? []), run]),
+    },
+    buffer: {
+      active: { baseY: 3, cursorX: 5, cursorY: 1, getLine: (y) => (y === 4 ? line : undefined) },
+    },
+  })
+  const line: ReturnType<GuardedTerminal['buffer']['active']['getLine']> = {
+    // A wide character: its second cell is empty.
+    getCell: (x) => ({ getChars: () => (x === 3 ? chars : '') }),
+  }
+  const isSwallowed = (id: string, ...params: number[]) => handlers.get(id)?.some((run) => run(params))
   expect([...handlers.keys()].sort()).toEqual([...HOSTILE].sort())
-  for (const run of handlers.values())
-    expect([run([]), run([1]), run([10_000]), run([10_001])]).toEqual([false, false, false, true])
+  for (const id of handlers.keys())
+    expect([isSwallowed(id), isSwallowed(id, 1), isSwallowed(id, 10_000), isSwallowed(id, 10_001)]).toEqual([
+      ...[false, false, false, true],
+    ])
+  chars = 'e'.padEnd(9, '\u0301')
+  expect([...handlers.keys()].filter((id) => isSwallowed(id, 1))).toEqual(['b'])
+})
+
+test('a cell full of combining characters is not repeated: a thousand bytes took the thread, and a GiB', async () => {
+  const made = renderer(4_000)
+  const cell = `e${'\u0301'.repeat(20_000)}`
+  for (const text of [cell, `${' '.repeat(SIZE.cols - 1)}${cell}`, `\u4e2d${cell.slice(1)}`]) {
+    const screen = await draw(made, `${text}\x1b[10000b\r\nleft`)
+    expect(screen.length).toBeLessThan(21_000)
+    expect(screen.endsWith('left')).toBe(true)
+  }
+})
+
+test('for who has left before it was his turn to ask nothing is drawn', () => {
+  const gone = AbortSignal.abort()
+  expect(() => renderer().draw(new Uint8Array(1), SIZE, gone)).toThrow(CODE('VSPC_SCREEN_UNAVAILABLE'))
 })
 
 test('a drawing that takes too long is given up, and the next one is not hurt', async () => {
@@ -119,6 +152,25 @@ test.each([
   ['?bytes=0', 200],
 ])('%s gives %i', async (query, status) => {
   expect((await get(query)).status).toBe(status)
+})
+
+test('only so many read history for a screen at once: the rest is refused before it takes memory', async () => {
+  const { history } = app().server.table.resolve('vm1')
+  const settled = history.settled
+  onTestFinished(() => {
+    history.settled = settled
+  })
+  const held: (() => void)[] = []
+  history.settled = (done) => void held.push(done)
+  const answered: number[] = []
+  const asked = Array.from({ length: 30 }, async () => answered.push((await get()).status))
+  await expect.poll(() => held.length + answered.length).toBe(30)
+  expect([held.length, new Set(answered)]).toEqual([17, new Set([503])])
+  for (const done of held.splice(0)) done()
+  await Promise.all(asked)
+  expect(answered.filter((status) => status === 200)).toHaveLength(17)
+  history.settled = settled
+  expect((await get()).status).toBe(200)
 })
 
 test('an unknown port has no screen', async () => {

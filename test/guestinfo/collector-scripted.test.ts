@@ -4,7 +4,7 @@ import * as fsPromises from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { expect, onTestFinished, test } from 'vitest'
-import { silentLogger, systemClock } from '../../src/base/index.ts'
+import { type Clock, ManualClock, silentLogger, systemClock } from '../../src/base/index.ts'
 import {
   type CollectorNews,
   GuestinfoCollector,
@@ -27,6 +27,7 @@ interface VmState {
 class ScriptedServer {
   vms: Record<string, VmState> = {}
   beginnings = 0
+  polls = 0
   #wake: ((vms: Record<string, VmState>) => void) | null = null
   readonly #waiting: Record<string, VmState>[] = []
 
@@ -68,6 +69,7 @@ class ScriptedServer {
           ),
         ])
       case 'WaitForUpdatesEx':
+        this.polls++
         return this.#updates(args[0]?.text === '' ? null : await this.#next(signal))
       default:
         return node('Response', [])
@@ -129,7 +131,12 @@ const asked = (args: readonly Element[]): string[] =>
     .filter(({ name }) => name === 'objectSet')
     .map(({ children }) => children.find(({ name }) => name === 'obj')?.text ?? '')
 
-function follow(server: ScriptedServer, limits: Partial<GuestinfoLimits> = {}, fs?: ResultFs) {
+function follow(
+  server: ScriptedServer,
+  limits: Partial<GuestinfoLimits> = {},
+  fs?: ResultFs,
+  clock: Clock = systemClock,
+) {
   const folder = mkdtempSync(join(tmpdir(), 'vspc-scripted-'))
   const news: CollectorNews[] = []
   const collector = new GuestinfoCollector({
@@ -137,6 +144,7 @@ function follow(server: ScriptedServer, limits: Partial<GuestinfoLimits> = {}, f
     session: async () => server.session,
     limits: { collectRetryMinMs: 5, collectRetryMaxMs: 20, storeRetryMinMs: 5, storeRetryMaxMs: 20, ...limits },
     ...(fs === undefined ? {} : { fs }),
+    clock,
   })
   collector.subscribe((one) => news.push(one))
   collector.start()
@@ -182,6 +190,28 @@ test('VMs without UUID, and those that may not be read, are counted, and hurt no
   server.tell('nameless', 'denied')
   await expect.poll(exits, POLL).toEqual([2, 1, 3])
   expect(collector.status.unreadableVms).toBe(0)
+})
+
+test('a guest that changes its keys all the time is looked at as often as we like, not as it likes', async () => {
+  const server = new ScriptedServer()
+  server.vms = { vm1: { uuid: UUID, keys: address } }
+  const clock = new ManualClock()
+  const { types } = follow(server, {}, undefined, clock)
+  await expect.poll(types, POLL).toEqual(['guest-address'])
+  const change = (last: number) => {
+    server.vms = { vm1: { uuid: UUID, keys: { 'guestinfo.vspc.address.eth0': `10.0.0.${last}` } } }
+    server.tell('vm1')
+  }
+  change(2)
+  change(3)
+  await expect.poll(() => clock.pending, POLL).toBe(1)
+  const before = server.polls
+  for (let looks = 1; looks <= 2; looks++) {
+    clock.advance(250)
+    await expect.poll(() => clock.pending, POLL).toBe(1)
+    expect(server.polls).toBe(before + looks)
+  }
+  expect(types()).toHaveLength(3)
 })
 
 test('what no longer had room while the disk was full is read again when it is well', async () => {

@@ -214,6 +214,33 @@ test('what reached the disk, but nobody, is told after the restart: once more, a
   await first.store.close()
 })
 
+test('what is told last and then leaves the file keeps its number: another line of that number would go untold', async () => {
+  const directory = folder()
+  const first = await Run.open(directory, { limits: { compactMinBytes: 1 } })
+  do {
+    first.see(address('eth0', '10.0.0.1'))
+    await first.store.whenKept()
+    first.see()
+    await first.store.whenKept()
+  } while (lines(directory).length > 0 && first.told.length < 100)
+  const told = first.told.length
+  await first.store.close()
+  const dying = await Run.open(directory, {
+    onTold: () => {
+      throw new Error('the process dies here')
+    },
+  })
+  const kept = dying.store
+  dying.see(exit('main', 3))
+  await expect(kept.whenKept()).rejects.toThrow('dies here')
+  expect(lines(directory).map(({ n }) => n)).toEqual([told + 1])
+  const last = await Run.open(directory)
+  last.store.tellAgain()
+  expect(last.again.map(words)).toEqual(['exit main exited code=3 started=100 stopped=110'])
+  await last.store.close()
+  await dying.store.close()
+})
+
 test('torn at every byte: what is whole is known, the rest is told again, and the file is good again', async () => {
   const directory = folder()
   const first = await Run.open(directory)
@@ -325,6 +352,25 @@ test('a full disk: said once, nothing is told; when there is room again all of i
       .filter((line) => line !== '')
       .every(isJson),
   ).toBe(true)
+})
+
+test('who has lost the folder to another server writes nothing more: what that one has written stays', async () => {
+  const directory = folder()
+  const disk = new Disk()
+  const run = await Run.open(directory, { fs: disk.fs })
+  run.see(exit('a', 1))
+  await run.store.whenKept()
+  disk.full = true
+  run.see(exit('a', 1), exit('b', 2))
+  await expect.poll(() => run.clock.pending).toBe(1)
+  disk.full = false
+  const theirs = await Run.open(directory)
+  theirs.see(exit('a', 1), exit('c', 3))
+  await theirs.store.whenKept()
+  await run.store.close(false)
+  expect(lines(directory).map(({ name }) => name)).toEqual(['a', 'c'])
+  await theirs.store.close()
+  expect(lines(directory).map(({ name }) => name)).toEqual(['a', 'c'])
 })
 
 const isJson = (line: string) => {

@@ -255,6 +255,34 @@ describe('a file that is not appended to any more', () => {
     }
   })
 
+  test('a file that cannot be read keeps no other one from being compressed, and is tried again', async () => {
+    const { w, disk, history } = await world()
+    print(w, history, 1_300_000)
+    w.clock.advance(HOUR + 61_000)
+    const second = () => [...disk.files.keys()].filter((path) => path.endsWith('.log.gz') && path !== ARCHIVE).length
+    let refused = 0
+    const run = (bad: boolean) => {
+      for (let i = 0; i < 300; i++) {
+        w.turn()
+        w.clock.advance(1)
+        const op = disk.ops[0]
+        if (op === undefined) continue
+        const hit = bad && op.kind === 'open' && op.path === PLAIN
+        if (hit) refused++
+        op.end(hit ? 'EIO' : undefined)
+      }
+    }
+    run(true)
+    expect([refused, second()]).toEqual([1, 0])
+    w.clock.advance(700_000)
+    run(true)
+    expect([refused, second()]).toEqual([2, 1])
+    w.clock.advance(700_000)
+    run(false)
+    expect(disk.content(ARCHIVE)).not.toBeNull()
+    expectAll(w, history)
+  })
+
   test('a port that is renamed, removed or out of budget meanwhile takes no harm, at any moment', async () => {
     for (const what of ['rename', 'remove', 'expire'] as const) {
       for (let at = 0, ended = at; at === 0 || ended > at; at++) {

@@ -228,6 +228,28 @@ describe('the budget of a port', () => {
     expect(w.load(history, 0, 10)).toEqual({ kind: 'gap', to: history.start })
   })
 
+  test('a file that is deleted while a reader opens it does not stay open: the disk would stay full', async () => {
+    const { w, disk, history } = await world(limits)
+    for (let i = 0; i < 24; i++) print(w, history, 10_000)
+    const results: unknown[] = []
+    history.load(5, 10, (result) => results.push(result))
+    w.turn()
+    history.append(bytesAt(1, history.next, 60_000))
+    const other = () => disk.ops.find(({ kind }) => kind !== 'open' && kind !== 'rm')
+    const deleting = () => disk.ops.some(({ kind }) => kind === 'rm')
+    for (let i = 0; i < 100 && !deleting(); i++) {
+      const op = disk.ops.find(({ kind, path }) => kind === 'open' && !path.endsWith('/00000000000000000000.log'))
+      ;(other() ?? op)?.end()
+      w.clock.advance(10)
+      w.turn()
+    }
+    expect([deleting(), history.start > 0]).toEqual([true, true])
+    disk.ops.find(({ kind, path }) => kind === 'open' && path.endsWith('/00000000000000000000.log'))?.end()
+    w.settle()
+    expect(results).toHaveLength(1)
+    expect([disk.openFiles, w.store.gauges.openFiles]).toEqual([1, 1])
+  })
+
   test('what is deleted is never urgent: it holds up neither output nor readers', async () => {
     const { w, disk, history } = await world(limits)
     for (let i = 0; i < 24; i++) print(w, history, 10_000)

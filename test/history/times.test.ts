@@ -4,6 +4,8 @@ import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
 import { limitsWith, ManualClock } from '../../src/base/index.ts'
 import { type History, type Marks, MemoryHistoryStore } from '../../src/history/index.ts'
+import { Segments } from '../../src/history/segments.ts'
+import { TimeReader } from '../../src/history/time-reader.ts'
 import { formatRecords, INDEX_HEADER, parseIndex, RECORD_BYTES, Times } from '../../src/history/times.ts'
 import { FakeDisk } from './fake-disk.ts'
 import { bytes, bytesAt, FakeWorld, realStore, TestOwner, temporaryFolder, UUID } from './support.ts'
@@ -286,6 +288,33 @@ describe('an offset by time', () => {
     expect(seek(w, history, clock.wall() + 1000, true)).toBe(100)
     expect(marksOf(w, history)).toEqual([])
   })
+})
+
+test('an offset by time is found behind more files than the stack has room for', () => {
+  const files = 50_000
+  const closed = Array.from({ length: files }, (_, i) => {
+    return { start: 100 * i, diskBytes: 100, lastWriteAt: i, packed: false, stuck: false, leftovers: false }
+  })
+  const end = 100 * (files + 1)
+  const segments = new Segments({ closed, last: 100 * files, next: end, lastWriteAt: files })
+  const port = { segments, dirName: 'vm', removed: false, written: end, next: end, times: null }
+  const clock = new ManualClock()
+  const opened: string[] = []
+  const gone = Object.assign(new Error('gone'), { code: 'ENOENT' })
+  const fs = {
+    open: (path: string, _flags: number, _mode: number, done: (error: Error) => void) => {
+      opened.push(path)
+      done(gone)
+    },
+  }
+  const reader = new TimeReader({ folderOf: () => '/vm', fs, defer: setImmediate } as never, clock)
+  const found: number[] = []
+  const seek = (wall: number) => reader.seek(port as never, wall, true, (offset) => found.push(offset))
+  seek(files - 1)
+  seek(files + 1)
+  reader.clear()
+  expect(found).toEqual([100 * (files - 1), end])
+  expect(opened).toHaveLength(2)
 })
 
 test('in memory, times are known for what is held', async () => {

@@ -4,7 +4,7 @@ import { SearchAddon } from '@xterm/addon-search'
 import { Unicode11Addon } from '@xterm/addon-unicode11'
 import { WebLinksAddon } from '@xterm/addon-web-links'
 import { Terminal as Xterm } from '@xterm/xterm'
-import { guardParser } from '../terminal-guard.ts'
+import { guardTerminal } from '../terminal-guard.ts'
 import { terminalTheme, watchTheme } from './theme.ts'
 
 const MAX_SCROLLBACK = 20_000
@@ -62,7 +62,7 @@ export class Terminal {
       linkHandler: { activate: (_event, uri) => listener.link(uri, true), allowNonHttpProtocols: true },
     })
     const xterm = this.#xterm
-    guardParser(xterm.parser)
+    guardTerminal(xterm)
     xterm.loadAddon(this.#fit)
     xterm.loadAddon(this.#search)
     xterm.loadAddon(new Unicode11Addon())
