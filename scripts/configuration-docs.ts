@@ -4,6 +4,7 @@
  */
 import { flagName } from '../src/app/config.ts'
 import { SettingsSchema } from '../src/app/config-schema.ts'
+import { TELNET_SCHEMA } from '../src/app/telnet/settings.ts'
 import { TRACK_SCHEMA, VSPHERE_SCHEMA, VSPHERE_VARIABLES } from '../src/appliance/index.ts'
 import { LIMITS } from '../src/base/index.ts'
 
@@ -27,6 +28,9 @@ track:
   appliance: vspc1
   vms: ['web*', folder:/DC/vm/prod]
   proxyUri: telnet://{host}:13370
+telnet:                                                        # see telnet.md
+  ports: 13400-13999
+  menu: 127.0.0.1:13399
 limits:
   historyBytes: 4194304
   dialMs: 5000
@@ -84,7 +88,7 @@ Values are percent-encoded where needed (a space is \`%20\`). Parameters, after 
 
 `
 
-const SECTIONS = ['limits', 'vsphere', 'track']
+const SECTIONS = ['limits', 'vsphere', 'track', 'telnet']
 
 interface SettingNode {
   readonly description?: string
@@ -111,7 +115,8 @@ function settingsTable(): string {
 function sections(): string {
   return (
     section('vsphere', VSPHERE_SCHEMA, (name) => `\`${VSPHERE_VARIABLES[name]}\``) +
-    section('track', TRACK_SCHEMA, null)
+    section('track', TRACK_SCHEMA, null) +
+    section('telnet', TELNET_SCHEMA, null)
   )
 }
 

@@ -25,6 +25,7 @@ import {
 import { type ForwardRule, parseForward } from '../vspc/index.ts'
 import { type HistoryKind, type LogLevel, type Settings, SettingsSchema, type WriterPolicy } from './config-schema.ts'
 import { type HttpAddress, parseHttpAddress } from './http-address.ts'
+import { parseTelnetMenu, parseTelnetPorts, type TelnetLayer, type TelnetSettings } from './telnet/settings.ts'
 
 const MAX_SERVICE_URI_LENGTH = 1024
 
@@ -45,6 +46,7 @@ export interface ConfigLayer {
   readonly logLevel: LogLevel | undefined
   readonly vsphere: GivenAccess | undefined
   readonly track: TrackConfig | undefined
+  readonly telnet: TelnetLayer | undefined
   readonly limits: Partial<Limits>
 }
 
@@ -84,6 +86,7 @@ class LayerReader {
       logLevel: settings.logLevel,
       vsphere: this.#vsphere(settings.vsphere),
       track: this.#track(settings.track),
+      telnet: settings.telnet === undefined ? undefined : this.#telnet(settings.telnet),
       limits: (settings.limits ?? {}) as Partial<Limits>,
     }
   }
@@ -99,6 +102,14 @@ class LayerReader {
 
   #track(settings: TrackSettings | undefined): TrackConfig | undefined {
     return settings === undefined ? undefined : (readTrackSection(settings, this.#source, this.#problems) ?? undefined)
+  }
+
+  #telnet({ ports, menu, notices }: TelnetSettings): TelnetLayer {
+    return {
+      ports: ports === undefined ? undefined : this.#attempt(['telnet', 'ports'], () => parseTelnetPorts(ports)),
+      menu: menu === undefined ? undefined : this.#attempt(['telnet', 'menu'], () => parseTelnetMenu(menu)),
+      notices,
+    }
   }
 
   #report(path: SettingPath, code: ErrorCode, message: string): void {

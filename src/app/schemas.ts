@@ -69,6 +69,7 @@ export const PortInfoSchema = Type.Object(
       required: ['baud', 'dataSize', 'parity', 'stopSize'],
     }),
     lastOutputAt: nullableText("ISO 8601, of the VM's last output; null before the first."),
+    telnetPort: Type.Optional(Type.Integer({ description: 'TCP port for Telnet clients; only where there is one.' })),
   },
   { $id: 'Port', description: "A VM's virtual serial port." },
 )

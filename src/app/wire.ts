@@ -16,6 +16,8 @@ import { Metrics } from './metrics.ts'
 import { addApplianceMetrics } from './metrics-appliance.ts'
 import { planReload, type ReloadPlan } from './reload.ts'
 import type { Readiness } from './routes-health.ts'
+import { TelnetAccess } from './telnet/access.ts'
+import { addTelnetMetrics } from './telnet/metrics.ts'
 
 export interface StartOptions {
   /** Default: pino on stderr, JSON, at the configured level. */
@@ -30,6 +32,7 @@ export class RunningApp {
   #config: Config
   #readiness: Readiness = 'starting'
   #http: HttpServer | null = null
+  #telnet: TelnetAccess | null = null
   #stopped: Promise<void> | null = null
 
   private constructor(config: Config, parts: Parts) {
@@ -54,6 +57,11 @@ export class RunningApp {
   /** Where the API is; null when it is off. */
   get http(): { readonly host: string; readonly tcpPort: number; readonly url: string } | null {
     return this.#http
+  }
+
+  /** `HOST:PORT` of the Telnet menu; null when it is off. */
+  get telnetMenu(): string | null {
+    return this.#telnet?.menu ?? null
   }
 
   /** VM endpoints really listened on, as URIs. */
@@ -107,6 +115,10 @@ export class RunningApp {
       })
       log.info({ url: this.#http.url }, 'serving HTTP')
     }
+    if (config.telnet !== null) {
+      this.#telnet = await TelnetAccess.start({ config: config.telnet, server, dataDir: config.dataDir, log })
+      addTelnetMetrics(metrics.registry, this.#telnet)
+    }
     // VMs may be pointed at us from now on.
     tracker?.start()
     this.#readiness = 'ready'
@@ -116,7 +128,7 @@ export class RunningApp {
     const { server, histories, metrics, recorder, tracker, log } = this.#parts
     this.#readiness = 'stopping'
     const steps = [
-      () => Promise.all([server.stop(), tracker?.stop(server.limits.drainMs)]),
+      () => Promise.all([server.stop(), this.#telnet?.stop(), tracker?.stop(server.limits.drainMs)]),
       () => this.#http?.stop(),
       () => recorder?.close(server.limits.drainMs),
       () => closeHistories(histories, server.limits, log),
