@@ -1,9 +1,15 @@
+import { existsSync, mkdtempSync, rmSync, statSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { dirname, join } from 'node:path'
 import fc from 'fast-check'
-import { describe, expect, test } from 'vitest'
+import { describe, expect, onTestFinished, test } from 'vitest'
 import { type ConfigError, effectiveSettings, loadConfig, type Settings } from '../../src/app/index.ts'
+import { AlternateScreen } from '../../src/app/telnet/alternate-screen.ts'
 import { LineEditor } from '../../src/app/telnet/line-editor.ts'
 import { Menu, type MenuEntry } from '../../src/app/telnet/menu.ts'
+import { TelnetPortMap } from '../../src/app/telnet/port-map.ts'
 import { TelnetWords } from '../../src/app/telnet/words.ts'
+import type { Logger } from '../../src/base/index.ts'
 
 describe('settings', () => {
   const load = (telnet: Settings['telnet'], flags: Settings = {}) =>
@@ -175,4 +181,92 @@ test('what is told: states and hosts, each once', () => {
     'the VM is online again, on esx3',
     'online on esx3',
   ])
+})
+
+describe('the alternate screen', () => {
+  const isOnAfter = (...texts: string[]) => {
+    const screen = new AlternateScreen()
+    for (const text of texts) screen.push(Buffer.from(text, 'latin1'))
+    return screen.on
+  }
+
+  test.each([
+    ['\x1b[?1049h', true],
+    ['text \x1b[?25;1049h more', true],
+    ['\x1b[?47h\x1b[?47l', false],
+    ['\x1b[?25h', false],
+    ['\x1b[1049h', false],
+    ['\x1b\x1b[?1049h', true],
+    [`\x1b[?${'9'.repeat(100)};1049h`, false],
+  ])('%j: %s', (text, on) => {
+    expect(isOnAfter(text)).toBe(on)
+  })
+
+  test('any split gives the same', () => {
+    const piece = fc.constantFrom('\x1b', '[', '?', '1049', '47', ';', 'h', 'l', 'x', '\x1b[?1049h', '\x1b[?1049l')
+    fc.assert(
+      fc.property(fc.array(piece, { maxLength: 20 }), (pieces) => {
+        const whole = pieces.join('')
+        expect(isOnAfter(...whole)).toBe(isOnAfter(whole))
+      }),
+    )
+  })
+})
+
+describe('the TCP ports given out', () => {
+  const logged: unknown[] = []
+  const log = { error: (...args: unknown[]) => void logged.push(args) } as unknown as Logger
+
+  function file(): string {
+    const dir = mkdtempSync(join(tmpdir(), 'vspc-telnet-'))
+    onTestFinished(() => rmSync(dir, { recursive: true, force: true }))
+    return join(dir, 'sub', 'telnet-ports.json')
+  }
+
+  test('a port that gets another id takes its number along, unless that id had one before', async () => {
+    const path = file()
+    const map = TelnetPortMap.read(path, log)
+    map.set('addr:10.0.0.1', 13400)
+    map.set('addr:10.0.0.2', 13401)
+    map.set('uuid-2', 13402)
+    map.rename('addr:10.0.0.1', 'uuid-1')
+    map.rename('addr:10.0.0.2', 'uuid-2')
+    map.rename('nobody', 'uuid-3')
+    await map.save()
+    const again = TelnetPortMap.read(path, log)
+    expect([...again.entries()]).toEqual([
+      ['addr:10.0.0.2', 13401],
+      ['uuid-2', 13402],
+      ['uuid-1', 13400],
+    ])
+    expect([again.holderOf(13400), again.get('addr:10.0.0.1')]).toEqual(['uuid-1', null])
+  })
+
+  test('a number has one holder; nothing is written without need, and a name like __proto__ is one', async () => {
+    const path = file()
+    const map = TelnetPortMap.read(path, log)
+    await map.save()
+    expect(existsSync(path)).toBe(false)
+    map.set('a', 13400)
+    map.set('name:__proto__', 13400)
+    expect([map.get('a'), map.holderOf(13400)]).toEqual([null, 'name:__proto__'])
+    await map.save()
+    expect(statSync(path).mode & 0o777).toBe(0o600)
+    expect(TelnetPortMap.read(path, log).get('name:__proto__')).toBe(13400)
+  })
+
+  test('a folder that cannot be written is told once, and tried again', async () => {
+    const path = file()
+    // Something else is in the place of the folder.
+    writeFileSync(dirname(path), '')
+    const map = TelnetPortMap.read(path, log)
+    logged.length = 0
+    map.set('a', 13400)
+    await map.save()
+    await map.save()
+    expect(logged).toHaveLength(1)
+    rmSync(dirname(path))
+    await map.save()
+    expect(TelnetPortMap.read(path, log).get('a')).toBe(13400)
+  })
 })

@@ -121,7 +121,8 @@ describe('a console', () => {
     const breaks = () => vm.received.toString('latin1').split(latin(IAC, BRK)).length - 1
     client.write(latin(IAC, BRK))
     await eventually(() => breaks() === 1)
-    await new Promise((resolve) => setTimeout(resolve, 60))
+    const since = app.server.clock.now()
+    await eventually(() => app.server.clock.now() - since > 60)
     client.write(latin(...Array.from({ length: 200 }, () => [IAC, IP]).flat()))
     client.write(latin(IAC, AYT))
     await client.hears('[vspc] yes; vm1 is online on 127.0.0.1\r\n')
@@ -151,6 +152,21 @@ describe('a console', () => {
     await next.print(app, 'x')
     await client.hears('x')
     expect(client.text.endsWith('x')).toBe(true)
+  })
+
+  test('a move does not spoil the picture of vi: it is told after it', async () => {
+    const app = await startTelnet()
+    const vm = await RawVm.connect(app)
+    const client = await attached(app)
+    await vm.print(app, '\x1b[?1049hpicture')
+    await client.next('picture')
+    const port = app.server.table.resolve('vm1')
+    port.tellConsoles({ type: 'state', state: 'migrating', host: '127.0.0.1', reason: '' })
+    port.tellConsoles({ type: 'state', state: 'online', host: '127.0.0.2', reason: '' })
+    await vm.print(app, ':wq\x1b[?1049l')
+    expect(await client.next('\r\n[vspc] now on 127.0.0.2\r\n')).toBe(':wq\x1b[?1049l')
+    port.tellConsoles({ type: 'state', state: 'migrating', host: '127.0.0.2', reason: '' })
+    await client.hears('[vspc] the VM is moving to another host...\r\n')
   })
 
   test('without notices there is nothing but output', async () => {

@@ -2,6 +2,7 @@
 import { errorMessage, VspcError } from '../../base/index.ts'
 import { AYT, BRK, IP } from '../../telnet/index.ts'
 import type { Console, ConsoleClient, ConsoleMessage, ConsoleMode, Port } from '../../vspc/index.ts'
+import { AlternateScreen } from './alternate-screen.ts'
 import type { TelnetConnection, TelnetUser } from './connection.ts'
 import { TelnetWords } from './words.ts'
 
@@ -14,6 +15,9 @@ export class TelnetConsole implements ConsoleClient, TelnetUser {
   readonly #words: TelnetWords
   readonly #notices: boolean
   #console: Console | null = null
+  readonly #screen = new AlternateScreen()
+  /** The last word on moves, which would spoil the picture of a full-screen program: said after it. */
+  #held: string | null = null
   #lastBreak = Number.NEGATIVE_INFINITY
 
   /** @param notices false: the client gets nothing but the VM's output. */
@@ -59,12 +63,22 @@ export class TelnetConsole implements ConsoleClient, TelnetUser {
 
   output(bytes: Uint8Array): boolean {
     this.#port.core.counters.consoleBytes += bytes.length
-    return this.#connection.send(bytes)
+    const room = this.#connection.send(bytes)
+    if (this.#notices) this.#screen.push(bytes)
+    if (this.#held !== null && !this.#screen.on) this.#sayHeld(this.#held)
+    return room
   }
 
   notify(message: ConsoleMessage): void {
     const text = this.#words.of(message)
-    if (text !== null) this.#say(text)
+    if (text === null) return
+    if (this.#words.move && this.#screen.on) this.#held = text
+    else this.#say(text)
+  }
+
+  #sayHeld(text: string): void {
+    this.#held = null
+    this.#say(text)
   }
 
   setInputPaused(paused: boolean): void {

@@ -12,6 +12,8 @@ export class TelnetWords {
   #host: string | null
   #mode: ConsoleMode = 'write'
   #refusedInput = false
+  /** What was said last is about a move, and nobody has to act on it. */
+  move = false
 
   /** @param host where the VM runs. */
   constructor(host: string | null) {
@@ -20,6 +22,7 @@ export class TelnetWords {
 
   /** Null: nothing worth a line. */
   of(message: ConsoleMessage): string | null {
+    this.move = message.type === 'state' && message.state !== 'offline' && this.#state !== 'offline'
     switch (message.type) {
       case 'attached':
         return this.#attached(message)
