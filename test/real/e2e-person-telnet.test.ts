@@ -3,7 +3,8 @@ import { freeRange } from '../app/telnet-support.ts'
 import { describeWithPeers, GUEST_PEERS, peerPath } from '../support/peers.ts'
 import { Pty } from '../support/pty.ts'
 import { GUEST_PROMPT } from '../support/qemu.ts'
-import { boot, Events, own, type ServeProcess, serve, temporary, WsClient } from './support.ts'
+import { boot, Events, oneTo, own, type ServeProcess, serve, temporary, WsClient } from './support.ts'
+import { movingGuest } from './support-moving.ts'
 import { screenOf } from './support-screen.ts'
 
 const ESCAPE = '\x1d'
@@ -120,6 +121,10 @@ describeWithPeers([...GUEST_PEERS, 'python3', 'telnet'], 'a person with telnet, 
     const server = await serveTelnet('--dial', uri)
     const events = await Events.of(server)
     await events.until('vm1', ({ state, telnetPort }) => state === 'online' && telnetPort !== undefined)
+    const console = await WsClient.attach(server, 'vm1')
+    console.enter('')
+    await console.output.until(GUEST_PROMPT)
+    console.close()
     const pty = await attached(server)
     pty.write('dmesg -n 8; echo 1 >/proc/sys/kernel/sysrq; echo ready-$((6 * 7))\r')
     await pty.expect(/ready-42\r\nvm# /)
@@ -151,5 +156,35 @@ describeWithPeers([...GUEST_PEERS, 'python3', 'telnet'], 'a person with telnet, 
     const pty = await attached(next)
     pty.write('echo kept-$KEPT\r')
     await pty.expect('kept-yes')
+  })
+
+  test('the guest is moved by simulated hosts: nothing is lost or doubled, and each move is told', async () => {
+    const server = await serve(
+      ...['--listen', 'tcp://127.0.0.1:0', '--telnet', await freeRange(), '--data-dir', temporary()],
+    )
+    const { name, events, end } = await movingGuest(server)
+    const { telnetPort } = await server.port(name)
+    const pty = await telnet(telnetPort as number)
+    await pty.expect('to leave: ^] then "quit"\r\n')
+    pty.write('clear; counter 300 10000; echo e""nd\r')
+    await pty.expect('\x1b[J')
+    const from = pty.text.length
+    for (let move = 0; move < 2; move++) {
+      await events.next('vmotion-complete')
+      await pty.expect(/\[vspc\] now on 127\.0\.1\.\d+\r\n/)
+      // Typed in the middle: it is for after the counter.
+      pty.write(`echo typed-$((${move} + 41))\r`)
+    }
+    await pty.expect('\r\nend\r\n')
+    await pty.expect('typed-41\r\n')
+    await pty.expect('typed-42\r\n')
+    // Notices and what was typed stand in the midst of it, on lines of their own or not: so without line ends.
+    const output = pty.text
+      .slice(from)
+      .replaceAll(/\[vspc\] [^\r]*\r\n/g, '')
+      .replaceAll(/\s/g, '')
+    const numbers = output.replaceAll(/echotyped-\$\(\([01]\+41\)\)/g, '')
+    expect(numbers.slice(0, numbers.indexOf('end'))).toBe(oneTo(300).join(''))
+    await end()
   })
 })
