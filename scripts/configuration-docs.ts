@@ -5,7 +5,7 @@
 import { flagName } from '../src/app/config.ts'
 import { SettingsSchema } from '../src/app/config-schema.ts'
 import { TELNET_SCHEMA } from '../src/app/telnet/settings.ts'
-import { TRACK_SCHEMA, VSPHERE_SCHEMA, VSPHERE_VARIABLES } from '../src/appliance/index.ts'
+import { GUESTINFO_SCHEMA, TRACK_SCHEMA, VSPHERE_SCHEMA, VSPHERE_VARIABLES } from '../src/appliance/index.ts'
 import { LIMITS } from '../src/base/index.ts'
 
 export const EXAMPLE = `# yaml-language-server: $schema=./vspc.schema.json
@@ -28,6 +28,8 @@ track:
   appliance: vspc1
   vms: ['web*', folder:/DC/vm/prod]
   proxyUri: telnet://{host}:13370
+guestinfo:                                                     # see guestinfo.md
+  vms: '*'
 telnet:                                                        # see telnet.md
   ports: 13400-13999
   menu: 127.0.0.1:13399
@@ -42,8 +44,8 @@ const FILE_HEAD = `<!-- Made by scripts/configuration-docs.ts from the settings 
 Everything has a default: \`vspc serve\` runs without any file. Settings come from flags, environment, file and defaults,
 in this order of precedence; a list given on the command line replaces the one of the file.
 
-- **Flags** have the names of the settings in kebab case: \`dataDir\` is \`--data-dir\`. Limits and the sections \`vsphere\` and
-  \`track\` can be set in the file only.
+- **Flags** have the names of the settings in kebab case: \`dataDir\` is \`--data-dir\`. Limits and the sections \`vsphere\`,
+  \`track\` and \`guestinfo\` can be set in the file only.
 - **Environment**: \`VSPC_CONFIG\` names the file (as \`--config\` does), \`VSPC_LOG_LEVEL\` is \`logLevel\`; those of the
   section \`vsphere\` stand below.
 - **File**: YAML 1.2. \`vspc config check FILE\` reports everything that is wrong with it as FILE:LINE:COLUMN;
@@ -88,7 +90,7 @@ Values are percent-encoded where needed (a space is \`%20\`). Parameters, after 
 
 `
 
-const SECTIONS = ['limits', 'vsphere', 'track', 'telnet']
+const SECTIONS = ['limits', 'vsphere', 'track', 'guestinfo', 'telnet']
 
 interface SettingNode {
   readonly description?: string
@@ -116,6 +118,7 @@ function sections(): string {
   return (
     section('vsphere', VSPHERE_SCHEMA, (name) => `\`${VSPHERE_VARIABLES[name]}\``) +
     section('track', TRACK_SCHEMA, null) +
+    section('guestinfo', GUESTINFO_SCHEMA, null) +
     section('telnet', TELNET_SCHEMA, null)
   )
 }
