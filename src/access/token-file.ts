@@ -4,15 +4,20 @@
  * It holds no secrets, but whoever can write it can let themselves in: so one that others may write is refused. Commands that
  * change it take turns by a lock file, which holds the new content and becomes the file by its rename: there is always a
  * whole file in place. A lock left by kill -9 is not taken away: its owner may be slow, not dead, and a person can tell.
+ *
+ * It is written as JSON, which is YAML, too. A running server reads it beside its consoles, and YAML takes a second for what
+ * JSON takes milliseconds: so that is asked only for short files, and for the place of a mistake.
  */
 import { constants } from 'node:fs'
 import * as nodeFs from 'node:fs/promises'
 import { dirname } from 'node:path'
 import { type Clock, errorMessage, VspcError } from '../base/index.ts'
-import { ConfigError, type ConfigProblem, checkShape, parseConfigText } from '../config/index.ts'
+import { ConfigError, type ConfigProblem, checkShape, parseConfigText, type SettingsSource } from '../config/index.ts'
 import { readTokens, TOKENS_SCHEMA, type TokenRecord } from './tokens.ts'
 
 const MAX_FILE_BYTES = 1 << 20
+/** Some 250 tokens. */
+const MAX_YAML_BYTES = 65_536
 const FILE_MODE = 0o600
 /** What an existing file keeps of its mode: nobody but the owner ever writes. */
 const KEPT_MODE = 0o644
@@ -33,7 +38,7 @@ export async function loadTokens(path: string): Promise<TokenRecord[] | null> {
 
 /** @param path begins the messages. @throws ConfigError VSPC_CONFIG_SYNTAX, VSPC_CONFIG_INVALID. */
 export function parseTokens(path: string, text: string): TokenRecord[] {
-  const source = parseConfigText(path, text, '/')
+  const source = sourceOf(path, text)
   const problems: ConfigProblem[] = []
   const settings = checkShape<Parameters<typeof readTokens>[0]>(TOKENS_SCHEMA, source, problems)
   const records = readTokens(settings as Parameters<typeof readTokens>[0], source, problems)
@@ -79,19 +84,48 @@ async function place(handle: nodeFs.FileHandle, text: string, target: string): P
   await syncFolder(dirname(target))
 }
 
-/** Of JSON strings, which are YAML, too: whatever is in them, a line stays a line. */
-export function formatTokens(records: readonly TokenRecord[]): string {
-  const lines = ['version: 1', '# Changed by "vspc token", which keeps no comments.', 'tokens:']
-  for (const { name, sha256, groups, roles, ports, created, expires } of records) {
-    lines.push(`  - name: ${quoted(name)}`, `    sha256: ${quoted(sha256)}`)
-    for (const [field, list] of Object.entries({ groups, roles, ports })) {
-      lines.push(`    ${field}: [${list.map(quoted).join(', ')}]`)
-    }
-    lines.push(`    created: ${quoted(created)}`)
-    if (expires !== null) lines.push(`    expires: ${quoted(expires)}`)
+function sourceOf(path: string, text: string): SettingsSource {
+  let values: unknown
+  try {
+    values = JSON.parse(text)
+  } catch (error) {
+    if (text.length > MAX_YAML_BYTES) throw notJson(path, text, errorMessage(error))
+    return parseConfigText(path, text, '/')
   }
-  if (records.length === 0) lines[2] = 'tokens: []'
-  return `${lines.join('\n')}\n`
+  let yaml: SettingsSource | null = null
+  return {
+    values,
+    directory: '/',
+    locate: (at, part) => {
+      yaml ??= parseConfigText(path, text, '/')
+      return yaml.locate(at, part)
+    },
+  }
+}
+
+function notJson(path: string, text: string, message: string): ConfigError {
+  const [, position] = / at position (\d+)/.exec(message) ?? []
+  const before = text.slice(0, position === undefined ? text.length : Number(position)).split('\n')
+  const line = before.length
+  const column = (before.at(-1) ?? '').length + 1
+  return new ConfigError([
+    {
+      code: 'VSPC_CONFIG_SYNTAX',
+      where: `${path}:${line}:${column}`,
+      line,
+      column,
+      // V8 quotes the text around it, which may be anything.
+      message: `this is no JSON; files of more than ${MAX_YAML_BYTES} bytes have to be`,
+    },
+  ])
+}
+
+/** One token a line, so that it can be looked through, and compared by line. */
+export function formatTokens(records: readonly TokenRecord[]): string {
+  const lines = records.map(({ expires, ...record }) =>
+    JSON.stringify({ ...record, ...(expires === null ? {} : { expires }) }),
+  )
+  return `{"version": 1, "tokens": [\n${lines.join(',\n')}\n]}\n`
 }
 
 /** What changes when the file does; null when there is none. @throws VSPC_ACCESS_FILE. */
@@ -103,10 +137,6 @@ export async function fingerprintOf(path: string): Promise<string | null> {
     if ((error as NodeJS.ErrnoException).code === 'ENOENT') return null
     throw fileError(`${path} cannot be read: ${errorMessage(error)}`, error)
   }
-}
-
-function quoted(text: string): string {
-  return JSON.stringify(text)
 }
 
 async function readText(path: string): Promise<string | null> {

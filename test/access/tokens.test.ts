@@ -162,6 +162,23 @@ describe('the file', () => {
     expect(parseTokens('t.yaml', formatTokens([]))).toEqual([])
   })
 
+  test('a large file does not hold a server up: a thousandth of what YAML would take', () => {
+    const many = Array.from({ length: 2_000 }, (_, i) => record({ name: `t${i}`, sha256: digestOf(`${i}`) }))
+    const text = formatTokens(many)
+    const started = performance.now()
+    expect(parseTokens('t.yaml', text)).toEqual(many)
+    expect(performance.now() - started).toBeLessThan(500)
+    // Nor does one that is broken, at its very end or in the middle; and the place is right.
+    expect(() => parseTokens('t.yaml', text.slice(0, -2))).toThrow(/^t\.yaml:2002:2: this is no JSON/)
+    expect(() => parseTokens('t.yaml', text.replace('"t1000"', 't1000'))).toThrow(/^t\.yaml:1002:10: this is no JSON/)
+    expect(performance.now() - started).toBeLessThan(1_000)
+  })
+
+  test('a wrong value in JSON has its place, too', () => {
+    const text = formatTokens([record(), record({ name: 'two', sha256: 'x' })])
+    expect(() => parseTokens('t.yaml', text)).toThrow(/^t\.yaml:3:24: this is no SHA-256/)
+  })
+
   const SHA = '0'.repeat(64)
   const head = 'version: 1\ntokens:\n'
   const token = (line: string) =>
