@@ -146,6 +146,8 @@ test('a full disk is told once, nothing of what was kept is lost, and what has n
   disk.fault = null
   clock.advance(5_000)
   await audit.flush()
+  // Also while nothing else happens.
+  expect(parsed(path).at(-1)).toEqual({ at: expect.any(String), dropped })
   audit.record(entry({ reason: 'after' }))
   await audit.flush()
   const reasons = parsed(path).map((line) => line['reason'] ?? line['dropped'])

@@ -6,12 +6,13 @@ import {
   mkdirSync,
   readdirSync,
   readFileSync,
+  renameSync,
   rmSync,
   statSync,
   symlinkSync,
   writeFileSync,
 } from 'node:fs'
-import { join } from 'node:path'
+import { dirname, join } from 'node:path'
 import { promisify } from 'node:util'
 import { expect, onTestFinished, test } from 'vitest'
 import {
@@ -196,6 +197,16 @@ test('a file that breaks is told once, and the tokens of before stay in force', 
   chmodSync(path, 0o666)
   await store.refresh()
   expect(errors(lines)).toBe(2)
+})
+
+test('a folder that is gone the wrong way is told once, not every two seconds', async () => {
+  const { store, path, lines } = await opened([record('ci', TOKEN)])
+  renameSync(dirname(path), `${dirname(path)}.moved`)
+  writeFileSync(dirname(path), '')
+  onTestFinished(() => rmSync(`${dirname(path)}.moved`, { recursive: true }))
+  for (let i = 0; i < 3; i++) await store.refresh()
+  expect(errors(lines)).toBe(1)
+  expect(store.find(TOKEN).kind).toBe('valid')
 })
 
 test('a file that is gone lets nobody in', async () => {

@@ -73,6 +73,12 @@ describe('secrets', () => {
     }
   })
 
+  test('a cut one is told from a mistyped one', () => {
+    const token = newSecret(TOKEN_PREFIX)
+    expect(secretFault(TOKEN_PREFIX, token.slice(0, -1))).toContain('54 characters, not 55')
+    expect(secretFault(TOKEN_PREFIX, `${token}0`)).toContain('56 characters, not 55')
+  })
+
   test('a secret of fewer bytes is never made', () => {
     expect(() => formatSecret(TOKEN_PREFIX, new Uint8Array(16))).toThrow(RangeError)
   })
