@@ -4,7 +4,7 @@
  */
 import { flagName } from '../src/app/config.ts'
 import { SettingsSchema } from '../src/app/config-schema.ts'
-import { TRACK_SCHEMA, VSPHERE_SCHEMA, VSPHERE_VARIABLES } from '../src/appliance/index.ts'
+import { GUESTINFO_SCHEMA, TRACK_SCHEMA, VSPHERE_SCHEMA, VSPHERE_VARIABLES } from '../src/appliance/index.ts'
 import { LIMITS } from '../src/base/index.ts'
 
 export const EXAMPLE = `# yaml-language-server: $schema=./vspc.schema.json
@@ -27,6 +27,8 @@ track:
   appliance: vspc1
   vms: ['web*', folder:/DC/vm/prod]
   proxyUri: telnet://{host}:13370
+guestinfo:                                                     # see guestinfo.md
+  vms: '*'
 limits:
   historyBytes: 4194304
   dialMs: 5000
@@ -38,8 +40,8 @@ const FILE_HEAD = `<!-- Made by scripts/configuration-docs.ts from the settings 
 Everything has a default: \`vspc serve\` runs without any file. Settings come from flags, environment, file and defaults,
 in this order of precedence; a list given on the command line replaces the one of the file.
 
-- **Flags** have the names of the settings in kebab case: \`dataDir\` is \`--data-dir\`. Limits and the sections \`vsphere\` and
-  \`track\` can be set in the file only.
+- **Flags** have the names of the settings in kebab case: \`dataDir\` is \`--data-dir\`. Limits and the sections \`vsphere\`,
+  \`track\` and \`guestinfo\` can be set in the file only.
 - **Environment**: \`VSPC_CONFIG\` names the file (as \`--config\` does), \`VSPC_LOG_LEVEL\` is \`logLevel\`; those of the
   section \`vsphere\` stand below.
 - **File**: YAML 1.2. \`vspc config check FILE\` reports everything that is wrong with it as FILE:LINE:COLUMN;
@@ -84,7 +86,7 @@ Values are percent-encoded where needed (a space is \`%20\`). Parameters, after 
 
 `
 
-const SECTIONS = ['limits', 'vsphere', 'track']
+const SECTIONS = ['limits', 'vsphere', 'track', 'guestinfo']
 
 interface SettingNode {
   readonly description?: string
@@ -111,7 +113,8 @@ function settingsTable(): string {
 function sections(): string {
   return (
     section('vsphere', VSPHERE_SCHEMA, (name) => `\`${VSPHERE_VARIABLES[name]}\``) +
-    section('track', TRACK_SCHEMA, null)
+    section('track', TRACK_SCHEMA, null) +
+    section('guestinfo', GUESTINFO_SCHEMA, null)
   )
 }
 

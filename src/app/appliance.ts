@@ -1,7 +1,6 @@
 /** Following the appliance as a part of the server: what it logs, counts and tells as events. */
 import {
   ownSerial,
-  passwordFileWarning,
   type TrackConfig,
   Tracking,
   type TrackingEvent,
@@ -12,6 +11,7 @@ import {
 } from '../appliance/index.ts'
 import { type Clock, errorMessage, type Logger } from '../base/index.ts'
 import type { ApplianceMove, RetargetEvent, RetargetSummary } from '../vmotion/index.ts'
+import type { VsphereSession } from '../vsphere/index.ts'
 import {
   type ApplianceEvent,
   type ApplianceInfo,
@@ -84,8 +84,12 @@ export class ApplianceTracker {
     return applianceInfo(this.#tracking.status, this.#tracking.wrongVms())
   }
 
+  /** The one session with vSphere, until `stop`. @throws VspcError VSPC_VSPHERE_*, ...; the signal's reason. */
+  session(signal: AbortSignal): Promise<VsphereSession> {
+    return this.#tracking.session(signal)
+  }
+
   start(): void {
-    this.#warnOfPassword()
     this.#tracking.start()
   }
 
@@ -114,16 +118,6 @@ export class ApplianceTracker {
   subscribe(subscriber: (event: ApplianceEvent) => void): () => void {
     this.#subscribers.add(subscriber)
     return () => this.#subscribers.delete(subscriber)
-  }
-
-  #warnOfPassword(): void {
-    const { access, log } = this.#options
-    try {
-      const warning = passwordFileWarning(access)
-      if (warning !== null) log.warn({}, warning)
-    } catch {
-      // The login will tell what is wrong with the file.
-    }
   }
 
   /** What readers of events, or a log, make of it must not end what is being done. */

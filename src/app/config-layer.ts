@@ -1,7 +1,15 @@
 /** One source of settings, checked setting by setting and brought into final form. */
 import { homedir } from 'node:os'
 import { join, resolve } from 'node:path'
-import { GivenAccess, readTrackSection, type TrackConfig, type TrackSettings } from '../appliance/index.ts'
+import {
+  GivenAccess,
+  type GuestinfoConfig,
+  type GuestinfoSettings,
+  readGuestinfoSection,
+  readTrackSection,
+  type TrackConfig,
+  type TrackSettings,
+} from '../appliance/index.ts'
 import { cleanText, type ErrorCode, errorMessage, type Limits, VspcError } from '../base/index.ts'
 import {
   type ConfigProblem,
@@ -45,6 +53,7 @@ export interface ConfigLayer {
   readonly logLevel: LogLevel | undefined
   readonly vsphere: GivenAccess | undefined
   readonly track: TrackConfig | undefined
+  readonly guestinfo: GuestinfoConfig | undefined
   readonly limits: Partial<Limits>
 }
 
@@ -84,6 +93,7 @@ class LayerReader {
       logLevel: settings.logLevel,
       vsphere: this.#vsphere(settings.vsphere),
       track: this.#track(settings.track),
+      guestinfo: this.#guestinfo(settings.guestinfo),
       limits: (settings.limits ?? {}) as Partial<Limits>,
     }
   }
@@ -99,6 +109,11 @@ class LayerReader {
 
   #track(settings: TrackSettings | undefined): TrackConfig | undefined {
     return settings === undefined ? undefined : (readTrackSection(settings, this.#source, this.#problems) ?? undefined)
+  }
+
+  #guestinfo(settings: GuestinfoSettings | undefined): GuestinfoConfig | undefined {
+    if (settings === undefined) return undefined
+    return readGuestinfoSection(settings, this.#source, this.#problems) ?? undefined
   }
 
   #report(path: SettingPath, code: ErrorCode, message: string): void {

@@ -3,7 +3,14 @@
  * docs/configuration.md is made from it. Names in the file are those of the flags in camelCase.
  */
 import { type Static, type TInteger, type TObject, type TOptional, type TUnsafe, Type } from 'typebox'
-import { TRACK_SCHEMA, type TrackSettings, VSPHERE_SCHEMA, type VsphereSettings } from '../appliance/index.ts'
+import {
+  GUESTINFO_SCHEMA,
+  type GuestinfoSettings,
+  TRACK_SCHEMA,
+  type TrackSettings,
+  VSPHERE_SCHEMA,
+  type VsphereSettings,
+} from '../appliance/index.ts'
 import { LIMITS, type LimitName } from '../base/index.ts'
 import type { SchemaNode } from '../config/index.ts'
 import { DEFAULT_TRUSTED_PROXIES } from '../transport/index.ts'
@@ -149,6 +156,7 @@ export const SettingsSchema = Type.Object(
     ),
     vsphere: Type.Optional(section<VsphereSettings>(VSPHERE_SCHEMA)),
     track: Type.Optional(section<TrackSettings>(TRACK_SCHEMA)),
+    guestinfo: Type.Optional(section<GuestinfoSettings>(GUESTINFO_SCHEMA)),
     limits: Type.Optional(limitsSchema()),
   },
   { additionalProperties: false, title: 'Configuration of vspc' },

@@ -5,6 +5,8 @@ import {
   type AccessDraft,
   accessSettings,
   GivenAccess,
+  type GuestinfoConfig,
+  guestinfoSettings,
   missingSetting,
   type TrackConfig,
   trackSettings,
@@ -66,6 +68,8 @@ export interface Config {
   readonly vsphere: VsphereAccess | null
   /** Null: the appliance's host is not followed. */
   readonly track: TrackConfig | null
+  /** Null: what VMs publish is not followed. */
+  readonly guestinfo: GuestinfoConfig | null
   readonly limits: Limits
 }
 
@@ -94,7 +98,8 @@ export function loadConfig(inputs: ConfigInputs): Config {
   const http = firstOf(layers, 'http')
   const dataDir = firstOf(layers, 'dataDir')
   const track = firstOf(layers, 'track') ?? null
-  const access = layAccess(layers, inputs, directory, track !== null, problems)
+  const guestinfo = firstOf(layers, 'guestinfo') ?? null
+  const access = layAccess(layers, inputs, directory, track !== null || guestinfo !== null, problems)
   const config: Config = {
     file,
     listen: firstOf(layers, 'listen') ?? DEFAULT_LISTEN.map((uri) => parseEndpoint(uri, 'listen', 'vm')),
@@ -113,6 +118,7 @@ export function loadConfig(inputs: ConfigInputs): Config {
     logLevel: firstOf(layers, 'logLevel') ?? 'info',
     vsphere: missingSetting(access) === null ? (access as VsphereAccess) : null,
     track,
+    guestinfo,
     limits: limitsWith(Object.assign({}, ...layers.map(({ limits }) => limits).reverse())),
   }
   // What is missing because it was wrong would only cause further complaints.
@@ -164,6 +170,7 @@ export function effectiveSettings(config: Config): Settings {
     logLevel: config.logLevel,
     ...(config.vsphere === null ? {} : { vsphere: accessSettings(config.vsphere) }),
     ...(config.track === null ? {} : { track: trackSettings(config.track) }),
+    ...(config.guestinfo === null ? {} : { guestinfo: guestinfoSettings(config.guestinfo) }),
     limits: { ...config.limits },
   }
 }
@@ -246,10 +253,12 @@ function checkTogether(
     )
   }
   const missing = missingSetting(access)
-  if (config.track !== null && missing !== null) {
+  if (missing === null) return
+  for (const name of ['track', 'guestinfo'] as const) {
+    if (config[name] === null) continue
     report(
-      ['track'],
-      `track needs vsphere.${missing}, which is not given; accepted are a section vsphere with url, user and ` +
+      [name],
+      `${name} needs vsphere.${missing}, which is not given; accepted are a section vsphere with url, user and ` +
         `passwordFile, or ${VSPHERE_VARIABLES[missing]} in the environment`,
       'key',
     )

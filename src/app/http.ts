@@ -7,6 +7,7 @@ import { DescriptorWatch, formatHostPort } from '../transport/index.ts'
 import type { Server } from '../vspc/index.ts'
 import type { ApplianceTracker } from './appliance.ts'
 import { DEFAULT_HTTP } from './config-schema.ts'
+import type { GuestinfoFollower } from './guestinfo.ts'
 import type { HttpAddress } from './http-address.ts'
 import { guardRequest, SECURITY_HEADERS } from './http-guard.ts'
 import type { Metrics } from './metrics.ts'
@@ -16,6 +17,7 @@ import { PROBLEM_TYPE, ProblemError, pathOf, problem, problemOf, sendProblem } f
 import { applianceRoutes } from './routes-appliance.ts'
 import { acceptWebSockets, consoleRoute, limitWebSockets } from './routes-console.ts'
 import { EventStreams, eventRoutes } from './routes-events.ts'
+import { guestinfoRoutes } from './routes-guestinfo.ts'
 import { healthRoutes, type Readiness } from './routes-health.ts'
 import { logRoutes } from './routes-log.ts'
 import { portRoutes } from './routes-ports.ts'
@@ -38,6 +40,8 @@ export interface HttpOptions {
   readonly readiness: () => Readiness
   /** Null: the appliance is not followed. */
   readonly tracker: ApplianceTracker | null
+  /** Null: what VMs publish is not followed. */
+  readonly guestinfo: GuestinfoFollower | null
 }
 
 export class HttpServer {
@@ -82,7 +86,9 @@ export class HttpServer {
 
   /** @throws VspcError VSPC_TRANSPORT_LISTEN. */
   static async start(options: HttpOptions): Promise<HttpServer> {
-    const events = new EventStreams(options.server, options.tracker === null ? [] : [options.tracker])
+    const { server, tracker, guestinfo } = options
+    const sources = [tracker, guestinfo].filter((one) => one !== null)
+    const events = new EventStreams(server, sources)
     const http = new HttpServer(await buildApp(options, events), options, events)
     await http.#listen()
     return http
@@ -167,11 +173,12 @@ async function buildApp(options: HttpOptions, events: EventStreams): Promise<Fas
   })
   healthRoutes(app, { readiness: options.readiness, metrics: options.metrics.registry })
   openapiRoute(app)
-  portRoutes(app, server)
+  portRoutes(app, server, options.guestinfo)
   logRoutes(app, server)
   consoleRoute(app, server)
   eventRoutes(app, events, version)
   applianceRoutes(app, options.tracker)
+  guestinfoRoutes(app, options.guestinfo)
   screenRoute(app, server)
   const page = { server, version, defaultUrl: `http://${DEFAULT_HTTP}` }
   pageRoute(app, '/plain', page)

@@ -12,6 +12,7 @@ export type { ApplianceEvent, ApplianceInfo, PlanInfo } from './appliance-view.t
 export { type Config, type ConfigInputs, effectiveSettings, loadConfig } from './config.ts'
 export { configSchema, LOG_LEVELS, type LogLevel, type Settings, WRITER_POLICIES } from './config-schema.ts'
 export { checkTlsFiles } from './config-tls.ts'
+export type { GuestinfoAnswer, GuestinfoEvent, PortAnswer, PortGuestinfo } from './guestinfo-view.ts'
 export type { HttpAddress } from './http-address.ts'
 export { type AppLogger, createLogger } from './logger.ts'
 export type { ReloadPlan } from './reload.ts'

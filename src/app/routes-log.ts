@@ -5,6 +5,8 @@ import { Type } from 'typebox'
 import { VspcError } from '../base/index.ts'
 import type { History, Load, LoadResult } from '../history/index.ts'
 import { canonicalUuid, type Port, type Server } from '../vspc/index.ts'
+import { formatLog, LOG_FORMATS } from './log-format.ts'
+import { logParts } from './log-lines.ts'
 import { PROBLEM_ANSWER } from './openapi.ts'
 import { LogQuery, PortParams } from './schemas.ts'
 
@@ -102,6 +104,35 @@ function fileName(name: string): string {
   return plain.slice(0, 100) || 'console'
 }
 
+const ENDINGS = { raw: 'log', text: 'txt', ndjson: 'ndjson', asciicast: 'cast' } as const
+
+/** The part of a range that came between "since" and "until", as far as that is known. */
+async function withinTimes(history: History, range: Range, { since, until }: LogQuery): Promise<Range> {
+  let { start, next } = range
+  if (since !== undefined) {
+    const wall = timeOf(since, 'since')
+    start = Math.max(start, await new Promise<number>((resolve) => history.seekTime(wall, true, resolve)))
+  }
+  if (until !== undefined) {
+    const wall = timeOf(until, 'until') + 1
+    next = Math.min(next, await new Promise<number>((resolve) => history.seekTime(wall, false, resolve)))
+  }
+  start = Math.min(start, range.next)
+  return { start, next: Math.max(start, next) }
+}
+
+/** Ms since 1970. @throws VspcError VSPC_REQUEST_INVALID. */
+function timeOf(text: string, name: string): number {
+  const number = /^-?\d{1,16}$/.test(text) ? Number(text) : null
+  const wall = number === null ? Date.parse(text) : number < 0 ? Date.now() + number : number
+  if (Number.isFinite(wall)) return wall
+  const said = JSON.stringify(text)
+  throw new VspcError(
+    'VSPC_REQUEST_INVALID',
+    `${name}: ${said} is no time: give ISO 8601 (2026-11-23T10:00:00Z), ms since 1970, or negative ms`,
+  )
+}
+
 async function sendLog(
   request: FastifyRequest,
   reply: FastifyReply,
@@ -110,15 +141,21 @@ async function sendLog(
 ): Promise<FastifyReply> {
   // What the port is said to have printed is in its log, too.
   await new Promise<void>((resolve) => port.history.settled(resolve))
-  const range = rangeOf(port.history, query)
-  reply.type('application/octet-stream').headers({
+  const { format = 'raw' } = query
+  const range = await withinTimes(port.history, rangeOf(port.history, query), query)
+  reply.type(LOG_FORMATS[format]).headers({
     'x-vspc-start': range.start,
     'x-vspc-next': range.next,
     'x-vspc-epoch': port.epoch,
     // Bytes of a VM's choice: never to be shown as a page.
-    'content-disposition': `attachment; filename="${fileName(port.displayName)}.log"`,
+    'content-disposition': `attachment; filename="${fileName(port.displayName)}.${ENDINGS[format]}"`,
   })
   if (request.method === 'HEAD') return reply.send('')
+  if (format !== 'raw') {
+    const text = formatLog(format, logParts(port.history, range.start, range.next), port.displayName)
+    // Asked for as it is read: what is in memory is one piece of history.
+    return reply.send(Readable.from(text, { objectMode: false, highWaterMark: PIECE_BYTES }))
+  }
   return reply.send(new HistoryBody(port.history, range))
 }
 
@@ -139,13 +176,19 @@ const offsetHeader = (description: string) => ({ type: 'integer', description })
 
 const LOG_ANSWER = {
   200: {
-    description: 'Raw bytes, as the VM sent them; what history lost to a disk that was full or too slow is left out.',
+    description:
+      'Raw bytes, as the VM sent them, or the "format" asked for; what history lost is left out, or a line of its own.',
     headers: {
       'X-Vspc-Start': offsetHeader('Offset of the first byte; later than asked for where history begins later.'),
       'X-Vspc-Next': offsetHeader('Offset after the last byte of this body.'),
       'X-Vspc-Epoch': { type: 'string', description: 'Names this counting of offsets, as in "attached".' },
     },
-    content: { 'application/octet-stream': { schema: { type: 'string', format: 'binary' } } },
+    content: {
+      'application/octet-stream': { schema: { type: 'string', format: 'binary' } },
+      'text/plain': { schema: { type: 'string' } },
+      'application/x-ndjson': { schema: { type: 'string' } },
+      'application/x-asciicast': { schema: { type: 'string' } },
+    },
   },
   ...PROBLEM_ANSWER,
 } as const
@@ -160,7 +203,7 @@ export function logRoutes(app: FastifyInstance, server: Server): void {
       summary: 'What the VM has sent',
       description:
         'Offsets count every byte the VM ever sent. A start beyond the end gives an empty body; one before the oldest ' +
-        'byte held gives what is held from there on.',
+        'byte held gives what is held from there on. Times are right to within a quarter of a second.',
       tags: ['ports'],
       params: PortParams,
       querystring: LogQuery,

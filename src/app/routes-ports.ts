@@ -1,46 +1,20 @@
-import { Readable } from 'node:stream'
 import type { FastifyInstance } from 'fastify'
 import { Type } from 'typebox'
 import type { Port, Server } from '../vspc/index.ts'
+import type { GuestinfoFollower } from './guestinfo.ts'
+import type { PortAnswer } from './guestinfo-view.ts'
+import { JsonListBody, LIST_SLICE } from './json-list.ts'
 import { jsonAnswer, PROBLEM_ANSWER } from './openapi.ts'
 import { ProblemError } from './problem.ts'
 import { PortParams } from './schemas.ts'
 
-/**
- * Ports described at a time. 20,000 at once would hold up every VM for a hundred milliseconds; this many take about
- * one.
- */
-const SLICE = 250
+/** @param guestinfo null where it is not followed. */
+export function portRoutes(app: FastifyInstance, server: Server, guestinfo: GuestinfoFollower | null): void {
+  const answer = (port: Port): PortAnswer =>
+    guestinfo === null ? port.info() : { ...port.info(), guestinfo: guestinfo.ofPort(port) }
+  /** JSON.stringify, since it is several times faster on these than a serializer compiled from the schema. */
+  const describe = (port: Port): string => JSON.stringify(answer(port))
 
-/** JSON.stringify, since it is several times faster on these than a serializer compiled from the schema. */
-const describe = (port: Port): string => JSON.stringify(port.info())
-
-/** A JSON array of ports, a slice per turn of the event loop, and only as fast as it is read. */
-class PortListBody extends Readable {
-  readonly #ports: readonly Port[]
-  #at = 0
-
-  constructor(ports: readonly Port[]) {
-    super()
-    this.#ports = ports
-  }
-
-  override _read(): void {
-    setImmediate(() => this.#pushSlice())
-  }
-
-  #pushSlice(): void {
-    if (this.destroyed) return
-    const from = this.#at
-    this.#at += SLICE
-    const slice = this.#ports.slice(from, this.#at).map(describe).join(',')
-    const last = this.#at >= this.#ports.length
-    this.push(`${from === 0 ? '[' : ','}${slice}${last ? ']' : ''}`)
-    if (last) this.push(null)
-  }
-}
-
-export function portRoutes(app: FastifyInstance, server: Server): void {
   app.get(
     '/api/v1/ports',
     {
@@ -52,9 +26,12 @@ export function portRoutes(app: FastifyInstance, server: Server): void {
     },
     (_request, reply) => {
       const ports = [...server.table]
-      reply.type('application/json')
-      if (ports.length <= SLICE) return reply.send(`[${ports.map(describe).join(',')}]`)
-      return reply.send(new PortListBody(ports))
+      // A stream's type is not completed.
+      reply.type('application/json; charset=utf-8')
+      // What VMs publish may be much.
+      if (ports.length <= LIST_SLICE && guestinfo === null) return reply.send(`[${ports.map(describe).join(',')}]`)
+      const characters = guestinfo === null ? { characters: Number.POSITIVE_INFINITY } : {}
+      return reply.send(new JsonListBody(ports, describe, characters))
     },
   )
 
@@ -68,7 +45,7 @@ export function portRoutes(app: FastifyInstance, server: Server): void {
         response: { 200: jsonAnswer('The port.', Type.Ref('Port#')), ...PROBLEM_ANSWER },
       },
     },
-    (request) => server.table.resolve(request.params.id).info(),
+    (request, reply) => reply.type('application/json').send(describe(server.table.resolve(request.params.id))),
   )
 
   app.delete<{ Params: PortParams }>(

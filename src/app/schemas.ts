@@ -6,7 +6,9 @@ import { type Static, Type } from 'typebox'
 import { CODES } from '../base/index.ts'
 import { SCHEMES } from '../transport/index.ts'
 import type { ConsoleInfo, ConsoleMessage, ConsoleMode, ConsoleRequest, PortInfo, ServerEvent } from '../vspc/index.ts'
+import type { PortAnswer, PortGuestinfo } from './guestinfo-view.ts'
 import { APPLIANCE_EVENTS, APPLIANCE_SCHEMAS } from './schemas-appliance.ts'
+import { GUESTINFO_EVENTS, GUESTINFO_SCHEMAS } from './schemas-guestinfo.ts'
 
 /** Offsets are exact: 2^53 bytes are more than any VM sends. */
 const MAX_OFFSET = Number.MAX_SAFE_INTEGER
@@ -69,6 +71,14 @@ export const PortInfoSchema = Type.Object(
       required: ['baud', 'dataSize', 'parity', 'stopSize'],
     }),
     lastOutputAt: nullableText("ISO 8601, of the VM's last output; null before the first."),
+    guestinfo: Type.Optional(
+      Type.Unsafe<PortGuestinfo | null>({
+        anyOf: [{ $ref: 'PortGuestinfo#' }, { type: 'null' }],
+        description:
+          'What the VM has published; null while nothing is known of it. Not there where guestinfo is not followed, ' +
+          'and in events.',
+      }),
+    ),
   },
   { $id: 'Port', description: "A VM's virtual serial port." },
 )
@@ -127,6 +137,20 @@ export const LogQuery = Type.Object(
       Type.Integer({ minimum: 0, maximum: MAX_OFFSET, description: 'Offset to stop before. Default: the end.' }),
     ),
     limit: Type.Optional(Type.Integer({ minimum: 0, maximum: MAX_OFFSET, description: 'At most this many bytes.' })),
+    since: Type.Optional(
+      Type.String({
+        maxLength: 64,
+        description: 'Only what came then or later: ISO 8601, ms since 1970, or negative: so many ms ago.',
+      }),
+    ),
+    until: Type.Optional(Type.String({ maxLength: 64, description: 'Only what came until then; as "since".' })),
+    format: Type.Optional(
+      choice(['raw', 'text', 'ndjson', 'asciicast'], {
+        description:
+          'Default: raw, the bytes. text: lines with their times, without control characters. ndjson: ' +
+          '{offset, time, text or base64} for each line, {offset, time, gap, until} for what is lost. asciicast: v2.',
+      }),
+    ),
   },
   { additionalProperties: false },
 )
@@ -158,7 +182,7 @@ type Names<T> = T extends object ? { [Name in keyof T]-?: Names<T[Name]> } : T
 
 /** Never read: it stops the compiler when a schema and a type drift apart. */
 export const SCHEMAS_FIT_TYPES: [
-  Same<Names<Static<typeof PortInfoSchema>>, Names<PortInfo>>,
+  Same<Names<Static<typeof PortInfoSchema>>, Names<PortAnswer>>,
   Same<Names<Static<typeof ConsoleInfoSchema>>, Names<ConsoleInfo>>,
   Same<(typeof CONSOLE_MODES)[number], ConsoleMode>,
 ] = [true, true, true]
@@ -245,11 +269,12 @@ export const NAMED_SCHEMAS: readonly object[] = [
   ConsoleInfoSchema,
   ProblemSchema,
   ...APPLIANCE_SCHEMAS,
+  ...GUESTINFO_SCHEMAS,
   { $id: 'ConsoleMessage', description: 'Text frame from the server.', oneOf: Object.values(MESSAGES) },
   { $id: 'ConsoleRequest', description: 'Text frame from the client.', oneOf: Object.values(REQUESTS) },
   {
     $id: 'ServerEvent',
     description: 'The data of a server-sent event.',
-    oneOf: [...Object.values(EVENTS), ...APPLIANCE_EVENTS],
+    oneOf: [...Object.values(EVENTS), ...APPLIANCE_EVENTS, ...GUESTINFO_EVENTS],
   },
 ]

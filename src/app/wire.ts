@@ -1,6 +1,7 @@
 /** The composition root: makes every part from the configuration, and starts and stops them in order. */
 import { randomBytes, randomFillSync } from 'node:crypto'
 import { readFileSync } from 'node:fs'
+import { passwordFileWarning, type VsphereAccess } from '../appliance/index.ts'
 import { errorMessage, systemClock } from '../base/index.ts'
 import { type CaptureRecorder, openRecorder } from '../capture/index.ts'
 import type { HistoryStore } from '../history/index.ts'
@@ -8,12 +9,14 @@ import { formatEndpoint, formatHostPort, parseTrustedSources } from '../transpor
 import { Server } from '../vspc/index.ts'
 import { ApplianceTracker } from './appliance.ts'
 import type { Config } from './config.ts'
+import { GuestinfoFollower } from './guestinfo.ts'
 import { closeHistories, openHistories } from './histories.ts'
 import { HttpServer } from './http.ts'
 import { parseHttpAddress } from './http-address.ts'
 import { type AppLogger, createLogger } from './logger.ts'
 import { Metrics } from './metrics.ts'
 import { addApplianceMetrics } from './metrics-appliance.ts'
+import { addGuestinfoMetrics } from './metrics-guestinfo.ts'
 import { planReload, type ReloadPlan } from './reload.ts'
 import type { Readiness } from './routes-health.ts'
 
@@ -93,7 +96,7 @@ export class RunningApp {
   }
 
   async #open(config: Config): Promise<void> {
-    const { server, metrics, tracker, log } = this.#parts
+    const { server, metrics, tracker, guestinfo, log } = this.#parts
     await server.start()
     if (config.http !== null) {
       this.#http = await HttpServer.start({
@@ -104,21 +107,26 @@ export class RunningApp {
         version: productVersion(),
         readiness: () => this.#readiness,
         tracker,
+        guestinfo,
       })
       log.info({ url: this.#http.url }, 'serving HTTP')
     }
+    if (config.vsphere !== null && (tracker ?? guestinfo) !== null) warnOfPassword(config.vsphere, log)
     // VMs may be pointed at us from now on.
     tracker?.start()
+    guestinfo?.start()
     this.#readiness = 'ready'
   }
 
   async #stop(): Promise<void> {
-    const { server, histories, metrics, recorder, tracker, log } = this.#parts
+    const { server, histories, metrics, recorder, tracker, guestinfo, log } = this.#parts
+    const { drainMs } = server.limits
     this.#readiness = 'stopping'
     const steps = [
-      () => Promise.all([server.stop(), tracker?.stop(server.limits.drainMs)]),
+      // The tracker's session, which guestinfo may use, comes after it.
+      () => Promise.all([server.stop(), guestinfo?.stop(drainMs), tracker?.stop(drainMs)]),
       () => this.#http?.stop(),
-      () => recorder?.close(server.limits.drainMs),
+      () => recorder?.close(drainMs),
       () => closeHistories(histories, server.limits, log),
       () => metrics.close(),
     ]
@@ -148,6 +156,7 @@ interface Parts {
   readonly metrics: Metrics
   readonly recorder: CaptureRecorder | null
   readonly tracker: ApplianceTracker | null
+  readonly guestinfo: GuestinfoFollower | null
   readonly log: AppLogger
 }
 
@@ -177,12 +186,43 @@ async function makeParts(config: Config, options: StartOptions): Promise<Parts> 
   })
   metrics.watch(server)
   if (tracker !== null) addApplianceMetrics(metrics.registry, tracker)
-  return { server, histories, metrics, recorder, tracker, log }
+  const guestinfo = makeFollower(config, tracker, server, log)
+  if (guestinfo !== null) addGuestinfoMetrics(metrics.registry, guestinfo)
+  return { server, histories, metrics, recorder, tracker, guestinfo, log }
 }
 
 function makeTracker({ track, vsphere }: Config, log: AppLogger): ApplianceTracker | null {
   if (track === null || vsphere === null) return null
   return new ApplianceTracker({ track, access: vsphere, clock: systemClock, log, random: Math.random })
+}
+
+function makeFollower(
+  { guestinfo, vsphere, dataDir }: Config,
+  tracker: ApplianceTracker | null,
+  server: Server,
+  log: AppLogger,
+): GuestinfoFollower | null {
+  if (guestinfo === null || vsphere === null) return null
+  return new GuestinfoFollower({
+    config: guestinfo,
+    access: vsphere,
+    tracker,
+    dataDir,
+    isLocked: server.histories.persistent,
+    server,
+    clock: systemClock,
+    log,
+    random: Math.random,
+  })
+}
+
+function warnOfPassword(access: VsphereAccess, log: AppLogger): void {
+  try {
+    const warning = passwordFileWarning(access)
+    if (warning !== null) log.warn({}, warning)
+  } catch {
+    // The login will tell what is wrong with the file.
+  }
 }
 
 async function openCaptures(

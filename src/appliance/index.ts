@@ -1,5 +1,13 @@
 /** What `vspc serve` and the commands share of the appliance's work with vSphere. */
 export { connectVsphere, passwordFileWarning, type VsphereAccess } from './access.ts'
+export {
+  GUESTINFO_SCHEMA,
+  type GuestinfoConfig,
+  type GuestinfoSettings,
+  guestinfoPlace,
+  guestinfoSettings,
+  readGuestinfoSection,
+} from './guestinfo-settings.ts'
 export { NextHops } from './next-hops.ts'
 export { ownSerial } from './own-vm.ts'
 export { readRelays } from './relay-table.ts'

@@ -117,7 +117,15 @@ export class Tracking {
    * @throws VspcError as {@link connectVsphere}.
    */
   async open(): Promise<void> {
-    await this.#inventory.session({ signal: this.#stopping.signal })
+    await this.session(this.#stopping.signal)
+  }
+
+  /**
+   * The one session, for others that need one: it ends with `stop`.
+   * @throws VspcError as {@link connectVsphere}; the signal's reason.
+   */
+  session(signal: AbortSignal): Promise<VsphereSession> {
+    return this.#inventory.session({ signal })
   }
 
   /** Takes the failure of {@link open} for one of its own. */

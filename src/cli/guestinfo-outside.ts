@@ -123,7 +123,7 @@ async function followKeys(
   const isWanted = (key: string): boolean => (wanted.size === 0 ? !isHiddenFromGuest(key) : wanted.has(key))
   let power: boolean | null = null
   for await (const look of side.watch(vm.ref, { signal, onTrouble: noteTrouble })) {
-    if (!look.first && look.poweredOn !== power) printNote(`${vm.name} ${look.poweredOn ? 'is on' : 'is off'}`)
+    if (!look.first && look.poweredOn !== power) printNote(`${shownName(vm)} ${look.poweredOn ? 'is on' : 'is off'}`)
     power = look.poweredOn
     const shownOf = (key: string, value: string | null): string | null =>
       value === null ? null : shownValue(key, value, wanted.has(key), flags)
@@ -146,7 +146,8 @@ async function exitOf({ side, vm, signal }: Outside, process: string): Promise<P
       const now = await side.read(vm.ref, { signal }).catch(() => look)
       return endedIn(now, ended.name) ?? ended
     }
-    if (look.poweredOn === false && !toldOff) printNote(`${vm.name} is off, and there is no exit status yet; waiting`)
+    if (look.poweredOn === false && !toldOff)
+      printNote(`${shownName(vm)} is off, and there is no exit status yet; waiting`)
     toldOff = look.poweredOn === false
   }
   throw new CommandExit(EXIT.other, 'the watch ended')
@@ -172,6 +173,11 @@ function printExit(record: ProcessRecord, vm: VmIdentity, flags: GuestinfoFlags)
     throw new CommandExit(EXIT.other, `process ${name} did not start: ${error ?? 'no reason given'}`)
   if (exitCode === null)
     throw new CommandExit(EXIT.other, `process ${name} has ended, and the VM does not say with what`)
+}
+
+/** Whoever may rename a VM must not write to the terminal of who looks at it. */
+function shownName({ name }: Pick<VmIdentity, 'name'>): string {
+  return cleanText(name, 100)
 }
 
 /** Without keys all that the guest sees; of those the secret ones are not shown. */
@@ -218,7 +224,7 @@ async function outside(
       const side = new ApplianceSide({ session, clock: liveClock })
       await run({ side, vm, signal }).catch((error: unknown) => {
         const isGone = error instanceof VspcError && error.code === 'VSPC_VSPHERE_NOT_FOUND'
-        if (isGone) throw new CommandExit(EXIT.gone, `VM ${cleanText(vm.name, 100)} is gone, or may no longer be seen`)
+        if (isGone) throw new CommandExit(EXIT.gone, `VM ${shownName(vm)} is gone, or may no longer be seen`)
         throw error
       })
     } finally {

@@ -45,7 +45,7 @@ export function printValues(values: ReadonlyMap<string, string | null>, flags: G
     printData(`${JSON.stringify(Object.fromEntries(values), null, 2)}\n`)
   } else {
     for (const [key, value] of values) {
-      if (value !== null) printData(alone ? `${shown(value)}\n` : `${key}=${shown(value)}\n`)
+      if (value !== null) printData(alone ? `${shown(value)}\n` : `${shownKey(key)}=${shown(value)}\n`)
     }
   }
   const missing = [...values].filter(([, value]) => value === null).map(([key]) => key)
@@ -59,7 +59,8 @@ export function printChanges(changes: readonly GuestChange[], flags: GuestinfoFl
 
 /** One line each, for people; `--json` is exact. */
 function changeLine({ key, after }: GuestChange): string {
-  return after === null ? `${key} has no value` : `${key}=${cleanText(after.replaceAll(/\s+/g, ' '), 100_000)}`
+  const name = shownKey(key)
+  return after === null ? `${name} has no value` : `${name}=${cleanText(after.replaceAll(/\s+/g, ' '), 100_000)}`
 }
 
 export function noteTrouble(error: VspcError): void {
@@ -68,6 +69,11 @@ export function noteTrouble(error: VspcError): void {
 
 export function noValueYet(keys: readonly string[], waitMs: number): VspcError {
   return new VspcError('VSPC_WAIT_TIMEOUT', `${keys.join(', ')}: no value yet; gave up after ${waitMs / 1_000} s`)
+}
+
+/** A guest gives its keys what names it likes: none may look like another line, or speak to a terminal. */
+function shownKey(key: string): string {
+  return cleanText(key, 1_000)
 }
 
 /** Values come from whoever may edit the VM. */

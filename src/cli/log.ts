@@ -1,17 +1,21 @@
-import { once } from 'node:events'
-import type { Command } from 'commander'
+import { type Command, Option } from 'commander'
 import { type Clock, VspcError } from '../base/index.ts'
-import { ServerClient } from './client.ts'
-import { type OpenConsole, webSocketConsoles } from './console-client.ts'
-import { ConsoleFeed } from './feed.ts'
-import { chunksOf, openHistory } from './history.ts'
+import {
+  ConsoleFeed,
+  chunksOf,
+  type OpenConsole,
+  openHistory,
+  ServerClient,
+  webSocketConsoles,
+} from '../client/index.ts'
 import { exitOnInterrupt } from './interrupt.ts'
 import { liveClock } from './live-clock.ts'
+import { printLines } from './log-lines.ts'
+import { LogPrinter } from './log-printer.ts'
+import { openLog, parsePattern, parseTime } from './log-query.ts'
 import { parseCount, parseOffset } from './offset.ts'
 import { printNote } from './output.ts'
 import { addServerOptions, resolveServer, type ServerOptions } from './server-address.ts'
-import { TerminalFilter } from './terminal-filter.ts'
-import { TerminalModes } from './terminal-modes.ts'
 import { TIMING } from './timing.ts'
 
 interface LogFlags extends ServerOptions {
@@ -20,6 +24,9 @@ interface LogFlags extends ServerOptions {
   from?: number
   timestamps?: true
   since?: string
+  until?: string
+  grep?: RegExp
+  format?: 'text' | 'raw' | 'ndjson' | 'asciicast'
 }
 
 const HELP = `
@@ -33,6 +40,11 @@ Examples:
   vspc log -f -n 0 web1         only what comes from now on
   vspc log --from 10000 web1    from offset 10000 on
   vspc log web1 > web1.log      byte for byte
+  vspc log -t --since 10m web1  the last ten minutes, each line with its time
+  vspc log -f --grep 'oops|BUG' web1
+                                only lines that have this in them
+  vspc log --format asciicast web1 > web1.cast
+                                a recording that asciinema plays
 `
 
 export function registerLog(program: Command): void {
@@ -44,19 +56,33 @@ export function registerLog(program: Command): void {
     .option('--from <offset>', 'begin at this offset; negative counts from the end', (text) =>
       parseOffset(text, '--from'),
     )
-    .option('-t, --timestamps', 'not in this version')
-    .option('--since <time>', 'not in this version')
+    .option('-t, --timestamps', 'each line with the time at which it came')
+    .option('--since <time>', 'only what came then or later: 10m (ago), 2h, 2026-11-23T10:00', (text) =>
+      parseTime(text, '--since'),
+    )
+    .option('--until <time>', 'only what came until then', (text) => parseTime(text, '--until'))
+    .option('--grep <regex>', 'only lines that match (JavaScript syntax)', parsePattern)
+    .addOption(
+      new Option(
+        '--format <format>',
+        'raw: as it is; text: without control characters; ndjson: a line of JSON each',
+      ).choices(['raw', 'text', 'ndjson', 'asciicast']),
+    )
   addServerOptions(command).addHelpText('after', HELP).action(log)
 }
 
 async function log(port: string, flags: LogFlags): Promise<void> {
-  const later = flags.timestamps ? '-t' : flags.since !== undefined ? '--since' : null
-  if (later) {
-    const text = `${later} is not in this version: the server does not yet record when output came; -n and --from work`
-    throw new VspcError('VSPC_USAGE', text)
-  }
   if (flags.lines !== undefined && flags.from !== undefined) {
     throw new VspcError('VSPC_USAGE', '-n and --from contradict each other: give one of them')
+  }
+  if (flags.lines !== undefined && flags.since !== undefined) {
+    throw new VspcError('VSPC_USAGE', '-n and --since contradict each other: give one of them')
+  }
+  if (flags.follow && flags.until !== undefined) {
+    throw new VspcError('VSPC_USAGE', '-f and --until contradict each other: give one of them')
+  }
+  if (flags.format === 'asciicast' && (flags.follow || flags.grep || flags.timestamps)) {
+    throw new VspcError('VSPC_USAGE', '--format asciicast is a whole recording: without -f, -t and --grep')
   }
   const address = resolveServer(flags, process.env)
   const client = new ServerClient(address)
@@ -64,7 +90,18 @@ async function log(port: string, flags: LogFlags): Promise<void> {
   exitOnInterrupt(() => printer.finish())
   try {
     const from = flags.lines === undefined ? (flags.from ?? 0) : await lastLinesOffset(client, port, flags.lines)
-    const { start, next, body } = await openHistory(client, port, from)
+    const { since, until, format = 'raw', grep = null, timestamps = false, follow: goOn = false } = flags
+    const query = { start: from, ...(since === undefined ? {} : { since }), ...(until === undefined ? {} : { until }) }
+    if (format === 'asciicast') {
+      const { body } = await openLog(client, port, { ...query, format })
+      for await (const chunk of chunksOf(body)) await printer.print(chunk)
+      return
+    }
+    if (timestamps || grep !== null || format !== 'raw') {
+      await printLines(client, port, query, { follow: goOn, timestamps, grep, format }, printer)
+      return
+    }
+    const { start, next, body } = await openLog(client, port, query)
     if (flags.from !== undefined && start > from && from >= 0) {
       printNote(`the ${start - from} bytes before offset ${start} are no longer held`)
     }
@@ -174,31 +211,4 @@ async function follow(port: string, from: number, open: OpenConsole, printer: Lo
     feed.start()
   })
   throw error
-}
-
-/** Output for a file as it is, for a terminal made harmless. */
-class LogPrinter {
-  readonly #filter = process.stdout.isTTY ? new TerminalFilter() : null
-  readonly #modes = new TerminalModes()
-
-  /** False: wait for stdout's `drain`. */
-  write(bytes: Uint8Array): boolean {
-    if (!this.#filter) return process.stdout.write(bytes)
-    let room = true
-    this.#filter.push(bytes, (part) => {
-      this.#modes.push(part)
-      room = process.stdout.write(part) && room
-    })
-    return room
-  }
-
-  async print(bytes: Uint8Array): Promise<void> {
-    if (!this.write(bytes)) await once(process.stdout, 'drain')
-  }
-
-  /** Colours and the like that the log has left on. */
-  finish(): void {
-    const undo = this.#filter ? this.#modes.reset() : ''
-    if (undo !== '') process.stdout.write(undo)
-  }
 }

@@ -40,6 +40,8 @@ export interface Pointed {
 
 const ATTEMPTS = 5
 const RETRY = { redialMinMs: 300, redialMaxMs: 3_000 }
+/** For how long a server that went away is waited for while a port is disconnected: that is what a restart takes. */
+const AWAY_MS = 180_000
 /** For how long a port that has just been connected may be `untried`. */
 const STATUS_MS = 3_000
 const STATUS_POLL_MS = 250
@@ -47,21 +49,34 @@ const STATUS_POLL_MS = 250
 /** A port that was disconnected for its change, until it has been made. */
 interface Cut {
   port: SerialPort | null
+  /** Of the clock. */
+  since: number
 }
 
 /** @throws what the last attempt failed with. A port that was disconnected is connected again as it was, if possible. */
 export async function pointVm(work: PointWork, selected: SelectedVm): Promise<Pointed> {
   const backoff = new Backoff(RETRY, Math.random)
-  const cut: Cut = { port: null }
+  const cut: Cut = { port: null, since: 0 }
   for (let attempt = 1; ; attempt++) {
     try {
       return await attemptOnce(work, selected, cut)
     } catch (error) {
-      const isBusy = error instanceof VspcError && error.code === 'VSPC_VSPHERE_BUSY'
-      if (!isBusy || attempt === ATTEMPTS) throw await connectAgain(work, selected, cut, error)
+      const mayPass = (isBusy(error) && attempt < ATTEMPTS) || isAway(work, cut, error)
+      if (!mayPass) throw await connectAgain(work, selected, cut, error)
       await pause(work, backoff.next())
     }
   }
+}
+
+function isBusy(error: unknown): boolean {
+  return error instanceof VspcError && error.code === 'VSPC_VSPHERE_BUSY'
+}
+
+/** Whatever became of the change, the VM is looked at anew. Who has cut nothing need not wait. */
+function isAway({ clock }: PointWork, { port, since }: Cut, error: unknown): boolean {
+  return (
+    port !== null && error instanceof VspcError && error.retryable && !isBusy(error) && clock.now() - since < AWAY_MS
+  )
 }
 
 async function attemptOnce(work: PointWork, selected: SelectedVm, cut: Cut): Promise<Pointed> {
@@ -93,6 +108,7 @@ async function changePort(work: PointWork, vm: PointVm, step: ChangeStep, cut: C
   let port = step.port
   if (step.disconnect) {
     cut.port = port
+    cut.since = work.clock.now()
     await edit(work, vm, port, { connected: false })
     // Read afresh: an edit echoes the whole device, and the server may have changed more of it.
     port = await portNow(work, vm, port.key)

@@ -1,5 +1,5 @@
 import { type Command, Option } from 'commander'
-import type { PortInfo } from '../app/index.ts'
+import type { PortAnswer } from '../app/index.ts'
 import { VspcError } from '../base/index.ts'
 import { VspcClient } from '../client/index.ts'
 import { parseDuration } from './duration.ts'
@@ -20,11 +20,14 @@ const HELP = `
 STATE is online, offline (the VM's host is not connected) or migrating (between
 two hosts). OUT is what the VM has sent in all. NAME, NAME/LABEL, ID, or a
 unique beginning of one, names the port in other commands.
+Where the server follows guestinfo, ADDRESS is what the VM says it has, +N that
+there are more; the rest of what it says is in the JSON.
 
 Examples:
   vspc ports                       a table of all ports
   vspc ports --server https://vspc.example.com --token-file ~/.vspc
   vspc ports --json | jq -r '.[] | select(.state == "online") | .id'
+  vspc ports --json | jq '.[] | {vm: .vm.name, exits: .guestinfo.exits}'
   vspc ports --watch=5s            again every 5 s
 `
 
@@ -63,7 +66,7 @@ async function ports(flags: PortsFlags): Promise<void> {
   }
 }
 
-function printPorts(list: PortInfo[], json: boolean, host: string, again: boolean): void {
+function printPorts(list: PortAnswer[], json: boolean, host: string, again: boolean): void {
   if (json) {
     printData(`${formatPortsJson(list)}\n`)
     return
@@ -76,7 +79,7 @@ function printPorts(list: PortInfo[], json: boolean, host: string, again: boolea
 }
 
 /** By name, then id, in an order that does not depend on the locale. A copy. */
-export function sortPorts(list: readonly PortInfo[]): PortInfo[] {
+export function sortPorts(list: readonly PortAnswer[]): PortAnswer[] {
   const compare = (a: string, b: string) => (a < b ? -1 : a > b ? 1 : 0)
   return [...list].sort((a, b) => compare(a.vm.name, b.vm.name) || compare(a.id, b.id))
 }
@@ -91,9 +94,12 @@ const COLUMNS: readonly Column[] = [
   { title: 'LAST OUTPUT' },
   { title: 'ID', min: 9 },
 ]
+/** Shown where any is known. */
+const ADDRESS: Column = { title: 'ADDRESS', min: 8 }
+const ADDRESS_AT = COLUMNS.length - 1
 
 /** @param wall now, milliseconds since 1970. @param width of the terminal; infinite when there is none. */
-export function formatPorts(list: readonly PortInfo[], wall: number, width: number): string[] {
+export function formatPorts(list: readonly PortAnswer[], wall: number, width: number): string[] {
   const rows = list.map((port) => [
     port.vm.name,
     port.label ?? '',
@@ -104,11 +110,21 @@ export function formatPorts(list: readonly PortInfo[], wall: number, width: numb
     port.lastOutputAt ? formatAge(Math.max(0, wall - Date.parse(port.lastOutputAt))) : 'never',
     port.id,
   ])
-  return formatTable(COLUMNS, rows, width)
+  const addresses = list.map(addressOf)
+  if (addresses.every((one) => one === '')) return formatTable(COLUMNS, rows, width)
+  for (const [at, row] of rows.entries()) row.splice(ADDRESS_AT, 0, addresses[at] ?? '')
+  return formatTable(COLUMNS.toSpliced(ADDRESS_AT, 0, ADDRESS), rows, width)
+}
+
+/** The one that others can most likely use; empty where none is known. */
+function addressOf({ guestinfo }: PortAnswer): string {
+  const all = guestinfo?.addresses?.map(({ address }) => address) ?? []
+  const best = all.find((one) => !/^(?:169\.254\.|fe[89ab])/i.test(one)) ?? all[0] ?? ''
+  return all.length > 1 ? `${best} +${all.length - 1}` : best
 }
 
 /** Also harmless on a terminal: what JSON leaves alone and terminals obey is written as an escape. */
-export function formatPortsJson(list: readonly PortInfo[]): string {
+export function formatPortsJson(list: readonly PortAnswer[]): string {
   return JSON.stringify(list, null, 2).replace(
     /[\u007f-\u009f\u2028-\u202e\u2066-\u2069]/g,
     (character) => `\\u${character.charCodeAt(0).toString(16).padStart(4, '0')}`,

@@ -38,6 +38,7 @@ change so; certificates are read again, for connections from then on.
 
 With the sections vsphere and track in --config it follows the ESXi host it runs on, and points VMs at the relay
 there: docs/tracking.md; try it first with  vspc track --config FILE --plan
+With vsphere and guestinfo it keeps and tells what VMs publish (addresses, errors, how processes end): docs/guestinfo.md
 
 Without authentication HTTP is served on loopback only. From elsewhere: ssh -L 13371:127.0.0.1:13371 HOST
 

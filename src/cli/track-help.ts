@@ -32,7 +32,8 @@ everything else goes to stderr. The user needs System.View and System.Read,
 VirtualMachine.Config.EditDevice and VirtualMachine.Interact.DeviceConnection.
 
 Exit codes: 1 some could not be re-pointed, 2 usage, 3 no such VM, 4 not
-allowed, 6 server unreachable, 124 --timeout is over, 130 interrupted.
+allowed, 6 server unreachable, 124 --timeout is over, 130 --once or --plan was
+interrupted. Following ends with 0 at SIGINT and SIGTERM, once what was begun is done.
 
 Examples:
   What would change:

@@ -131,6 +131,8 @@ class Track {
     // Mistakes that time does not heal show at once; while the server is away there is nothing to do but wait.
     const opened = this.#tracking.open().catch((error: unknown) => {
       if (!(error instanceof VspcError) || !error.retryable) throw error
+      // We are the ones who have ended it.
+      if (error.code === 'VSPC_SERVER_STOPPING') return
       this.#tracking.report(failureOf(error))
     })
     if ((await Promise.race([opened, told.then(() => 'told')])) === 'told') return

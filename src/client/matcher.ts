@@ -91,9 +91,9 @@ export class Matcher {
     }
   }
 
-  /** One character more than can match, so that `^` is not true at the edge. */
+  /** Any later point is further on, so that no match begins with what is then the first character, and `^` is not true. */
   #forget(): void {
-    const excess = this.#tried - this.#windowChars - 1
+    const excess = this.#tried - this.#windowChars
     if (excess < this.#windowChars) return
     this.#text.drop(excess)
     this.#tried -= excess

@@ -44,8 +44,10 @@ export interface CollectorOptions {
   readonly session: (signal: AbortSignal) => Promise<VsphereSession>
   /** For the results, such as DATA-DIR/guestinfo; nobody else may use it. */
   readonly directory: string
-  /** Only VMs below this folder; default: all that the user may see. */
-  readonly below?: ManagedRef
+  /** Keeps others away from it: taken before it is opened, and tried again while that fails. Default: the owner's care. */
+  readonly lock?: () => Promise<{ release(): Promise<void> }>
+  /** Finds the folder or pool below which VMs are followed, at each beginning; default: all that the user may see. */
+  readonly below?: (session: VsphereSession, signal: AbortSignal) => Promise<ManagedRef>
   readonly clock?: Clock
   /** From 0 to 1, as Math.random. */
   readonly random?: () => number
@@ -101,10 +103,13 @@ export class GuestinfoCollector {
   readonly #listeners = new Set<(news: CollectorNews) => void>()
   readonly #vms = new Map<string, Vm>()
   readonly #byUuid = new Map<string, Vm>()
+  /** Null for what several have; made when it is asked for. */
+  #byBiosUuid: ReadonlyMap<string, string | null> | null = null
   readonly #stop = new AbortController()
   #again = new AbortController()
   #running: Promise<void> | null = null
   #store: ResultStore | null = null
+  #lock: { release(): Promise<void> } | null = null
   #state: CollectorState = 'stopped'
   #since: number
   #trouble: VspcError | null = null
@@ -156,6 +161,17 @@ export class GuestinfoCollector {
     return guestinfoOf(records, present === undefined ? null : { ...present, uuid: vm })
   }
 
+  /** VMs of which something is known, by canonical instance UUID. */
+  known(): string[] {
+    return this.#store?.vms() ?? []
+  }
+
+  /** Of the one VM in the inventory with this canonical BIOS UUID; null where there is none, or several have it. */
+  uuidOfBios(biosUuid: string): string | null {
+    this.#byBiosUuid ??= biosUuids(this.#byUuid)
+    return this.#byBiosUuid.get(biosUuid) ?? null
+  }
+
   get status(): CollectorStatus {
     const store = this.#store?.status ?? null
     let unreadableVms = 0
@@ -180,6 +196,7 @@ export class GuestinfoCollector {
     while (!this.#stop.signal.aborted) {
       this.#again = new AbortController()
       try {
+        this.#lock ??= (await this.#options.lock?.()) ?? null
         this.#store ??= await this.#openStore()
         await this.#follow(this.#store, () => backoff.reset())
       } catch (error) {
@@ -192,6 +209,7 @@ export class GuestinfoCollector {
       }
     }
     await this.#store?.close()
+    await this.#lock?.release()
   }
 
   async #openStore(): Promise<ResultStore> {
@@ -222,7 +240,7 @@ export class GuestinfoCollector {
       type: 'VirtualMachine',
       properties: PROPERTIES,
       maxObjects: this.#limits.collectPageVms,
-      ...(below === undefined ? {} : { below }),
+      ...(below === undefined ? {} : { below: await below(session, signal) }),
     }
     const all = watch(session, query, {
       signal,
@@ -289,6 +307,7 @@ export class GuestinfoCollector {
       vm.biosUuid = biosUuid === null ? null : parseUuid(biosUuid)
       this.#vms.set(key, vm)
       if (uuid !== null) this.#byUuid.set(uuid, vm)
+      this.#byBiosUuid = null
     }
   }
 
@@ -305,6 +324,7 @@ export class GuestinfoCollector {
 
   #forget(key: string, vm: Vm): void {
     this.#vms.delete(key)
+    this.#byBiosUuid = null
     if (vm.uuid !== null && this.#byUuid.get(vm.uuid) === vm) this.#byUuid.delete(vm.uuid)
   }
 
@@ -338,6 +358,13 @@ export class GuestinfoCollector {
     }
     this.#enter('trouble', trouble)
   }
+}
+
+/** Clones may share one: then it is nobody's. */
+function biosUuids(vms: ReadonlyMap<string, Vm>): Map<string, string | null> {
+  const found = new Map<string, string | null>()
+  for (const [uuid, { biosUuid }] of vms) if (biosUuid !== null) found.set(biosUuid, found.has(biosUuid) ? null : uuid)
+  return found
 }
 
 /** Those that are gone meanwhile are left out. Some servers refuse the whole call for one. */

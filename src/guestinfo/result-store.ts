@@ -159,6 +159,11 @@ export class ResultStore {
     return this.#kept.get(vm) ?? null
   }
 
+  /** Of which something is kept. */
+  vms(): string[] {
+    return [...this.#kept.keys()]
+  }
+
   get status(): ResultStoreStatus {
     return {
       path: this.#file?.path ?? '',

@@ -5,6 +5,7 @@ import type { History, HistoryOwner, Load, LoadResult } from './history.ts'
 import { Description, formatPortFile } from './port-file.ts'
 import type { ScannedPort } from './scan.ts'
 import { type Place, Segments } from './segments.ts'
+import { type Marks, Times } from './times.ts'
 import { type Step, Work } from './work.ts'
 
 /** How long a file may be written to unseen: somebody may have deleted it, or cut it, to make room. */
@@ -28,12 +29,14 @@ export class DiskHistory implements History {
   file: OpenFile | null = null
   work: Work | null = null
   readonly segments: Segments
+  /** When its output came; null while nothing has. */
+  times: Times | null = null
   hasFolder: boolean
   removed = false
   /** Moving, removing or describing failed: that is tried again later, and does not hold up the bytes. */
   choresDeferred = false
   #tailWanted = false
-  readonly #description: Description
+  readonly description: Description
   /** When the file was last known to be ours and whole. In seconds: a small integer costs no object. */
   #checkedAt = -CHECK_EVERY_S
   /** Below it everything that was not lost is in the files. */
@@ -48,7 +51,7 @@ export class DiskHistory implements History {
     this.owner = owner
     this.dirName = dirName
     this.hasFolder = scanned !== null
-    this.#description = new Description(scanned?.metaFingerprint ?? null)
+    this.description = new Description(scanned?.metaFingerprint ?? null)
     this.segments = new Segments(scanned)
     this.#written = next
     this.#visible = next
@@ -81,7 +84,11 @@ export class DiskHistory implements History {
       return true
     }
     this.work ??= new Work(store.totals)
-    const { work } = this
+    this.times ??= new Times()
+    const { work, times } = this
+    // What is gathered for one write came within moments.
+    const look = work.activity !== 'gathering' || start >= times.lookAt
+    if (look && times.add(start, store.clock.wall())) store.times.marked(this)
     const { backlog } = work
     backlog.append(bytes, start)
     if (work.activity === 'idle') store.writer.enqueue(this, work)
@@ -107,6 +114,14 @@ export class DiskHistory implements History {
     return this.store.loader.load(this, offset, maxBytes, done)
   }
 
+  marks(offset: number, done: (marks: Marks) => void): void {
+    this.store.timeReader.marks(this, offset, done)
+  }
+
+  seekTime(wall: number, unknownToo: boolean, done: (offset: number) => void): void {
+    this.store.timeReader.seek(this, wall, unknownToo, done)
+  }
+
   settled(done: () => void): void {
     if (this.work === null || this.#visible >= this.#next) done()
     else {
@@ -122,8 +137,8 @@ export class DiskHistory implements History {
   }
 
   metaChanged(): void {
-    if (this.removed || (!this.#description.dirty && !this.differs(this.describe()))) return
-    this.#description.dirty = true
+    if (this.removed || (!this.description.dirty && !this.description.differs(this.describe()))) return
+    this.description.dirty = true
     // A port that has said nothing is not worth a folder: it is described once it has.
     if (this.segments.first >= 0) this.wake()
   }
@@ -134,7 +149,7 @@ export class DiskHistory implements History {
     if (!this.store.claim(dirName, this)) return false
     this.store.unclaim(this.movingTo ?? this.dirName, this)
     this.id = id
-    this.#description.dirty = true
+    this.description.dirty = true
     if (!this.hasFolder && (this.work === null || this.work.activity === 'idle')) {
       this.dirName = dirName
       return true
@@ -154,6 +169,7 @@ export class DiskHistory implements History {
     this.#endLate()
     store.lateness.end(this)
     store.tails.delete(this)
+    store.times.done(this)
     if (work !== null) store.pauses.end(this, work)
     work?.backlog.clear()
     work?.shown(Number.POSITIVE_INFINITY)
@@ -227,11 +243,15 @@ export class DiskHistory implements History {
     if (this.movingTo !== null && (!this.hasFolder || this.movingTo === this.dirName)) this.moved(this.movingTo)
     if (this.movingTo !== null && !this.choresDeferred) return 'move'
     // Before its first byte: its offsets mean nothing without the epoch.
-    if (this.#description.dirty && !this.choresDeferred && this.segments.open && this.hasFolder) return 'describe'
+    if (this.description.dirty && !this.choresDeferred && this.segments.open && this.hasFolder) return 'describe'
     const from = this.pendingStart
+    const { segments, store } = this
+    const { historyFileMs } = store.limits
+    const full = from !== null && segments.full(store.maxFileBytes, this.#written, historyFileMs, store.clock)
+    if (this.times?.due(this.#written, full) && this.segments.open && !this.choresDeferred) return 'index'
     if (from === null) return null
     if (!this.hasFolder) return 'make-folder'
-    if (!this.segments.open || from !== this.#written || this.#fileFull()) return 'new-segment'
+    if (!this.segments.open || from !== this.#written || full) return 'new-segment'
     if (this.file === null) return 'open'
     return this.store.second - this.#checkedAt < CHECK_EVERY_S ? 'write' : 'check'
   }
@@ -247,9 +267,9 @@ export class DiskHistory implements History {
   }
 
   get wantsChores(): boolean {
-    return this.removed
-      ? this.hasFolder
-      : this.movingTo !== null || (this.#description.dirty && this.segments.first >= 0)
+    if (this.removed) return this.hasFolder
+    const undescribed = this.description.dirty && this.segments.first >= 0
+    return this.movingTo !== null || undescribed || this.times?.wanted === true
   }
 
   /** The folder is there. @param made it was not before, so there are no segments. */
@@ -258,13 +278,14 @@ export class DiskHistory implements History {
     if (!made) return
     this.store.diskBytes -= this.diskBytes
     this.segments.clear()
-    this.#description.clear()
+    this.description.clear()
   }
 
   /** A segment that begins at `start` is there, and empty. */
   segmentReady(start: number): void {
     const { segments, store } = this
     segments.begin(start, this.#written)
+    this.times?.begin(start)
     this.#written = start
     if (segments.closed.length > 0) store.upkeep.closed(this)
     this.checked()
@@ -300,15 +321,6 @@ export class DiskHistory implements History {
   /** What the port file has to say. */
   describe(): string {
     return formatPortFile(this.id, this.owner.describe())
-  }
-
-  /** The port file on disk says something else. */
-  differs(text: string): boolean {
-    return this.#description.differs(text)
-  }
-
-  described(text: string): void {
-    this.#description.written(text, this.describe())
   }
 
   /** `bytes` more are with the operating system. @param prompt in time, going by when the write began. */
@@ -361,19 +373,6 @@ export class DiskHistory implements History {
   /** The segment that holds `offset`, or would if it was not lost; null when no file can have it. */
   placeOf(offset: number): Place | null {
     return this.segments.placeOf(offset, this.#written)
-  }
-
-  /** Nothing is held at `offset`: the next offset where there may be something, at most `visible`. */
-  gapEnd(offset: number): number {
-    if (offset < this.segments.first) return this.segments.first
-    return this.placeOf(offset)?.end ?? this.work?.backlog.startAfter(offset) ?? this.#visible
-  }
-
-  /** What comes next goes into another file. */
-  #fileFull(): boolean {
-    const { limits, clock, maxFileBytes } = this.store
-    const ms = limits.historyFileMs
-    return this.segments.full(maxFileBytes, this.#written, ms, ms > 0 ? clock.wall() : 0)
   }
 
   #showAll(): void {

@@ -12,6 +12,8 @@ import type { DirLock } from './lock.ts'
 import { Pauses } from './pauses.ts'
 import { REMOVED_PREFIX, type ScanResult, storedPort } from './scan.ts'
 import { maxFileBytes } from './segments.ts'
+import { TimeKeeper } from './time-keeper.ts'
+import { TimeReader } from './time-reader.ts'
 import { Troubles } from './troubles.ts'
 import { Upkeep } from './upkeep.ts'
 import { Writer } from './writer.ts'
@@ -28,6 +30,9 @@ export interface DiskStoreParts {
   readonly scan: ScanResult
   readonly lock: DirLock | null
 }
+
+/** What closing waits for marks of arrival times. */
+const MARKS_MS = 1_000
 
 /** As long as nobody notices that it fires. */
 const KEEP_ALIVE_MS = 60_000
@@ -58,6 +63,9 @@ export class DiskStore implements HistoryStore {
   readonly pauses: Pauses
   readonly troubles: Troubles
   readonly upkeep: Upkeep
+  readonly times: TimeKeeper
+  readonly timeReader: TimeReader
+  readonly defer: (run: () => void) => void
   /** Ports with a tail, the one that was quiet longest first. */
   readonly tails = new Set<DiskHistory>()
   /** What the files of all ports take on the disk, going by what was written. */
@@ -107,6 +115,9 @@ export class DiskStore implements HistoryStore {
     this.pauses = new Pauses(clock)
     this.writer = new Writer(this, clock, defer)
     this.loader = new Loader(this, defer)
+    this.defer = defer
+    this.times = new TimeKeeper(clock)
+    this.timeReader = new TimeReader(this, clock)
     this.upkeep = new Upkeep(this, clock, defer)
     if (lock !== null) lock.events = { lost: (loss, path) => this.#lockLost(loss, path), regained: () => {} }
     this.#deleteNext()
@@ -167,7 +178,12 @@ export class DiskStore implements HistoryStore {
   async close(timeoutMs: number): Promise<boolean> {
     if (this.closed) return true
     const flushed = await this.flush(timeoutMs)
+    // When what came last, if the disk still works.
+    this.times.hurry()
+    if (flushed) await this.flush(Math.min(timeoutMs, MARKS_MS))
     this.closed = true
+    this.times.stop()
+    this.timeReader.clear()
     this.lateness.stop()
     this.pauses.endAll()
     this.writer.stop()

@@ -46,6 +46,7 @@ export interface HistoryFs {
     done: (error: DiskError | null) => void,
   ): void
   rm(path: string, options: { recursive: true; force: true }, done: (error: DiskError | null) => void): void
+  ftruncate(fd: number, length: number, done: (error: DiskError | null) => void): void
   fsync(fd: number, done: (error: DiskError | null) => void): void
   /** Times in seconds. */
   futimes(fd: number, accessed: number, modified: number, done: (error: DiskError | null) => void): void

@@ -5,6 +5,7 @@
  * these interfaces, on disk and in memory, and who uses them does not know which.
  */
 import type { Limits, VspcError } from '../base/index.ts'
+import type { Marks } from './times.ts'
 
 /** What is kept of a port beside its bytes, so that it can be listed after a restart. */
 export interface PortMeta {
@@ -73,6 +74,16 @@ export interface History {
    * The caller has few loads under way at once (one per reader).
    */
   load(offset: number, maxBytes: number, done: (result: LoadResult) => void): Load
+  /**
+   * When the byte at `offset` and those after it came, as far as that is known: the first mark is the one that the byte
+   * has, if it has any; then some more. `done` is called once, never before `marks` returns; not if the port is removed.
+   */
+  marks(offset: number, done: (marks: Marks) => void): void
+  /**
+   * The first offset whose byte came at `wall` (ms since 1970) or later; `next` if there is none. `unknownToo`: or whose
+   * time is not known. `done` as for `marks`.
+   */
+  seekTime(wall: number, unknownToo: boolean, done: (offset: number) => void): void
   /**
    * Calls `done` once everything appended by now is visible; at once if it is already. That is soon, whatever the disk
    * does; never if the port is removed before.

@@ -11,5 +11,7 @@ export type {
   PortMeta,
   StoredPort,
 } from './history.ts'
+export { type DirLock, lockDir } from './lock.ts'
 export { MemoryHistoryStore } from './memory-store.ts'
 export { type HistoryOptions, openHistoryStore } from './open.ts'
+export type { Marks } from './times.ts'

@@ -128,7 +128,7 @@ export class Loader {
       this.#store.counters.loadedBytes += bytes.length
       return { kind: 'bytes', bytes }
     }
-    return port.placeOf(offset) === null ? { kind: 'gap', to: port.gapEnd(offset) } : null
+    return port.placeOf(offset) === null ? { kind: 'gap', to: gapEnd(port, offset) } : null
   }
 }
 
@@ -152,7 +152,7 @@ class LoadSlot {
     const { port, offset } = request
     const place = port.placeOf(offset)
     if (place === null) {
-      this.#finish({ kind: 'gap', to: port.gapEnd(offset) })
+      this.#finish({ kind: 'gap', to: gapEnd(port, offset) })
       return
     }
     this.#place = place
@@ -241,7 +241,7 @@ class LoadSlot {
     const { port, offset } = landed.request
     // The file ends early: a hole before the next segment, or somebody has cut it.
     if (bytes === 0) {
-      this.#finish({ kind: 'gap', to: port.gapEnd(offset) })
+      this.#finish({ kind: 'gap', to: gapEnd(port, offset) })
       return
     }
     const buffer = this.#buffer
@@ -250,25 +250,20 @@ class LoadSlot {
 
   // A compressed file
 
+  /** The file stays in use until the end of all this: want of descriptors may close others. */
   readonly #onStats = (error: DiskError | null, stats: FileStats): void => {
-    const landed = this.#landed(error)
-    if (landed === null) return
-    const { file } = landed
+    const file = this.#file as OpenFile
+    if (error !== null) {
+      this.#landed(error)
+      return
+    }
     const length = Math.min(stats.size, MAX_TRAILER_BYTES)
     const tail = new Uint8Array(length)
-    this.#hold(file)
     this.#store.fs.read(file.fd, tail, 0, length, stats.size - length, (failed, bytes) => {
-      const still = this.#landed(failed)
-      if (still === null) return
-      file.archive = bytes === length ? parseTrailer(tail, stats.size) : null
-      if (file.archive === null) this.#fail(still.request, new Error('it is damaged, or was not compressed by vspc'))
-      else this.#use(still.request, file)
+      file.archive = failed === null && bytes === length ? parseTrailer(tail, stats.size) : null
+      if (file.archive !== null) this.#readMember(this.#request as LoadRequest, file, file.archive)
+      else this.#landed(failed ?? new Error('it is damaged, or was not compressed by vspc'))
     })
-  }
-
-  #hold(file: OpenFile): void {
-    this.#file = file
-    this.#store.files.use(file)
   }
 
   #readMember(request: LoadRequest, file: OpenFile, archive: Archive): void {
@@ -310,7 +305,7 @@ class LoadSlot {
     const { port, offset, maxBytes } = request
     const bytes = member.subarray(from, from + maxBytes)
     if (bytes.length > 0) this.#finish({ kind: 'bytes', bytes })
-    else this.#finish({ kind: 'gap', to: port.gapEnd(offset) })
+    else this.#finish({ kind: 'gap', to: gapEnd(port, offset) })
   }
 
   /** @param end what comes from there on may be readable. */
@@ -322,7 +317,7 @@ class LoadSlot {
     }
     const code = diskErrorCode(error)
     if (code === 'ENOENT') {
-      this.#finish({ kind: 'gap', to: port.gapEnd(offset) })
+      this.#finish({ kind: 'gap', to: gapEnd(port, offset) })
       return
     }
     const { counters, files, troubles } = this.#store
@@ -338,12 +333,19 @@ class LoadSlot {
       return
     }
     const failed = new VspcError('VSPC_HISTORY_READ', message, { cause: error })
-    this.#finish({ kind: 'failed', error: failed, to: Math.min(end, port.gapEnd(offset)) })
+    this.#finish({ kind: 'failed', error: failed, to: Math.min(end, gapEnd(port, offset)) })
   }
 }
 
 const NOTHING = new Uint8Array(0)
 
+/** Nothing is held at `offset`: the next offset where there may be something, at most `visible`. */
+function gapEnd(port: DiskHistory, offset: number): number {
+  const { first } = port.segments
+  if (offset < first) return first
+  return port.placeOf(offset)?.end ?? port.work?.backlog.startAfter(offset) ?? port.visible
+}
+
 function readFailed(port: DiskHistory, error: VspcError, offset: number): LoadResult {
-  return { kind: 'failed', error, to: port.gapEnd(offset) }
+  return { kind: 'failed', error, to: gapEnd(port, offset) }
 }

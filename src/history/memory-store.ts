@@ -1,5 +1,5 @@
 /** Histories that end with the process. */
-import { type Limits, VspcError } from '../base/index.ts'
+import { type Clock, type Limits, systemClock, VspcError } from '../base/index.ts'
 import { Backlog } from './backlog.ts'
 import { BacklogTotals } from './blocks.ts'
 import type {
@@ -12,6 +12,7 @@ import type {
   LoadResult,
   StoredPort,
 } from './history.ts'
+import { countBelow, type Marks, NO_MARKS, Times } from './times.ts'
 
 const NO_PORTS: readonly StoredPort[] = []
 
@@ -38,9 +39,12 @@ export class MemoryHistoryStore implements HistoryStore {
   }
   readonly ids = new Set<string>()
 
-  constructor(limits: Limits, keep: 'all' | 'followed' = 'all') {
+  readonly clock: Clock
+
+  constructor(limits: Limits, keep: 'all' | 'followed' = 'all', clock: Clock = systemClock) {
     this.limits = limits
     this.keep = keep
+    this.clock = clock
   }
 
   get gauges(): HistoryGauges {
@@ -81,6 +85,7 @@ class MemoryHistory implements History {
   #next = 0
   #removed = false
   #followed = false
+  readonly #times = new Times()
 
   constructor(store: MemoryHistoryStore, id: string, owner: HistoryOwner) {
     this.#store = store
@@ -109,11 +114,14 @@ class MemoryHistory implements History {
     }
     this.#backlog ??= new Backlog(this.#store.totals)
     const backlog = this.#backlog
+    this.#times.add(this.#next, this.#store.clock.wall())
     backlog.append(bytes, this.#next)
     this.#next += bytes.length
     backlog.settle(this.#next)
     this.#owner.historyVisible()
     backlog.evict(keep === 'all' ? limits.historyBytes : limits.historyTailBytes)
+    // Now and then: the oldest marks cost little.
+    if (this.#times.offsets.length % 64 === 0) this.#times.trim(this.start)
     return true
   }
 
@@ -139,6 +147,23 @@ class MemoryHistory implements History {
     if (offset >= this.#next) return { kind: 'end' }
     const bytes = this.read(offset, maxBytes)
     return bytes === null ? { kind: 'gap', to: this.start } : { kind: 'bytes', bytes }
+  }
+
+  marks(offset: number, done: (marks: Marks) => void): void {
+    setImmediate(() => {
+      const { offsets, times } = this.#times
+      const from = Math.max(0, countBelow(offsets, offset + 1) - 1)
+      done({ ...NO_MARKS, offsets: offsets.slice(from), times: times.slice(from) })
+    })
+  }
+
+  seekTime(wall: number, unknownToo: boolean, done: (offset: number) => void): void {
+    setImmediate(() => {
+      const { offsets, times } = this.#times
+      const found = offsets[times.findIndex((time) => time >= wall)]
+      if (unknownToo && offsets.length === 0) done(this.start)
+      else done(found === undefined ? this.#next : Math.max(this.start, found))
+    })
   }
 
   settled(done: () => void): void {

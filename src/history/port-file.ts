@@ -20,6 +20,11 @@ export function archiveName(start: number): string {
   return `${segmentName(start)}.gz`
 }
 
+/** When what is in it came: see times.ts. */
+export function indexName(start: number): string {
+  return `${String(start).padStart(20, '0')}.idx`
+}
+
 /** While it is being made: hidden from `PORT/*`. */
 export function draftName(start: number): string {
   return `.${archiveName(start)}.new`

@@ -1,4 +1,4 @@
-import type { Limits } from '../base/index.ts'
+import type { Clock, Limits } from '../base/index.ts'
 import { MAX_ARCHIVE_BYTES } from './archive.ts'
 
 /** A file that is not appended to any more. */
@@ -84,11 +84,11 @@ export class Segments {
   }
 
   /** The file is as large or old as may be. @param written where it ends. @param ms `historyFileMs`. */
-  full(maxBytes: number, written: number, ms: number, wall: number): boolean {
+  full(maxBytes: number, written: number, ms: number, clock: Clock): boolean {
     if (written === this.#last) return false
     if (written - this.#last >= maxBytes) return true
     // By the clock on the wall, so that a restart changes nothing: files begin anew at midnight, say.
-    return ms > 0 && Math.floor(wall / ms) !== Math.floor(this.lastWriteAt / ms)
+    return ms > 0 && Math.floor(clock.wall() / ms) !== Math.floor(this.lastWriteAt / ms)
   }
 
   /** The file that begins at `start` is the one that is appended to from now on. @param written where the one before it ends. */

@@ -4,7 +4,7 @@ import { Compressor, type CompressorHost } from './compressor.ts'
 import { type DiskError, describeDiskError, diskErrorCode } from './disk.ts'
 import type { DiskHistory } from './disk-history.ts'
 import type { DiskStore } from './disk-store.ts'
-import { archiveName, namesOf, segmentName } from './port-file.ts'
+import { archiveName, indexName, namesOf, segmentName } from './port-file.ts'
 import type { ClosedFile } from './segments.ts'
 
 /** Ages and changed limits are looked at this often. */
@@ -186,7 +186,7 @@ export class Upkeep implements CompressorHost {
     counters.expiredBytes += file.diskBytes
     files.dropSegment(port, file.start)
     this.#held = port
-    this.#names.push(...(file.leftovers ? namesOf(file.start) : [nameOf(file)]))
+    this.#names.push(indexName(file.start), ...(file.leftovers ? namesOf(file.start) : [nameOf(file)]))
     this.#deleteNext(port)
   }
 

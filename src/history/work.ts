@@ -10,7 +10,7 @@ import type { DiskHistory } from './disk-history.ts'
 export type Activity = 'idle' | 'gathering' | 'queued' | 'busy' | 'failed' | 'blocked'
 
 /** What a writer has to do next for a port. */
-export type Step = 'remove' | 'move' | 'make-folder' | 'new-segment' | 'open' | 'check' | 'write' | 'describe'
+export type Step = 'remove' | 'move' | 'make-folder' | 'new-segment' | 'open' | 'check' | 'write' | 'describe' | 'index'
 
 /** Waits for bytes to be visible, up to an offset. */
 interface Waiter {

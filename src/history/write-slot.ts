@@ -3,6 +3,7 @@ import { type DiskError, diskErrorCode, FILE_MODE, type FileStats, FOLDER_MODE, 
 import type { DiskHistory } from './disk-history.ts'
 import type { DiskStore } from './disk-store.ts'
 import type { OpenFile } from './file-cache.ts'
+import { IndexWriter } from './index-writer.ts'
 import { PORT_FILE, PORT_FILE_DRAFT, segmentName } from './port-file.ts'
 import type { Work } from './work.ts'
 import type { Writer } from './writer.ts'
@@ -31,6 +32,7 @@ export class WriteSlot {
   #startedAt = 0
   #asked = 0
   readonly #views: Uint8Array[] = []
+  #index: IndexWriter | null = null
 
   constructor(store: DiskStore, writer: Writer) {
     this.#store = store
@@ -69,6 +71,11 @@ export class WriteSlot {
         break
       case 'describe':
         this.#describe(port, work)
+        break
+      case 'index':
+        if (port.times === null) break
+        this.#index ??= new IndexWriter(this.#store)
+        this.#index.start(port, port.times, this.#onIndexed)
         break
       case null:
         this.#finish(port)
@@ -299,12 +306,19 @@ export class WriteSlot {
     this.#finish(port)
   }
 
+  readonly #onIndexed = (error: DiskError | null, path: string): void => {
+    const { port, work } = this.#ended()
+    if (error === null) this.#store.times.done(port)
+    else if (!port.removed) this.#writer.failChore(port, 'write', path, error)
+    this.#advance(port, work)
+  }
+
   // The port file
 
   #describe(port: DiskHistory, work: Work): void {
     const text = port.describe()
-    if (!port.differs(text)) {
-      port.described(text)
+    if (!port.description.differs(text)) {
+      port.description.written(text, text)
       this.#advance(port, work)
       return
     }
@@ -340,7 +354,7 @@ export class WriteSlot {
       this.#undescribed(port, error)
       return
     }
-    port.described(this.#text)
+    port.description.written(this.#text, port.describe())
     this.#advance(port, work)
   }
 

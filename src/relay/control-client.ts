@@ -46,7 +46,7 @@ export class ControlClient {
       throw this.#notOurs(`HTTP status ${status}, and no JSON`, cause)
     }
     if (status >= 200 && status < 300) return value
-    const { code, detail } = value as { code?: unknown; detail?: unknown }
+    const { code, detail } = (value ?? {}) as { code?: unknown; detail?: unknown }
     const known = typeof code === 'string' && Object.hasOwn(CODES, code) ? (code as ErrorCode) : null
     if (known === null || typeof detail !== 'string') throw this.#notOurs(`HTTP status ${status}`)
     throw new VspcError(known, cleanMessage(detail))

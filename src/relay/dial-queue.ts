@@ -16,6 +16,9 @@ import { Target } from './target.ts'
 /** A thousand VMs that come back at once must not overflow the other side's queue of connections. */
 const MAX_DIALS_AT_ONCE = 128
 
+/** As many that have left may be kept beside as many as are held: looking through all for each would cost more. */
+const SWEEP_AT = 64
+
 export interface DialQueueOwner {
   /** Takes ownership of both. */
   join(from: ByteStream, to: ByteStream): void
@@ -70,8 +73,14 @@ export class DialQueue {
       return
     }
     this.#ready.push(this.#held.add(stream))
+    this.#sweep()
     if (this.#away) this.#hasten()
     this.#pump()
+  }
+
+  /** Those that left while they waited: none is taken out while the other side is away but the first one, so they add up. */
+  #sweep(): void {
+    if (this.#ready.length > 2 * this.#held.size + SWEEP_AT) this.#ready = this.#ready.filter(({ over }) => !over)
   }
 
   /** Who comes now may have heard that the other side is back: however long the pauses have become, it is tried soon. */

@@ -60,6 +60,8 @@ export interface VmPorts extends VmName {
   readonly customValues: ReadonlyMap<string, string>
   /** In the order of their keys. */
   readonly ports: readonly SerialPortInfo[]
+  /** Why a listing could not tell ports and power, for people; absent or null = it did. */
+  readonly unreadable?: string | null
 }
 
 /** Which facts a listing has to bring; the rest may be left empty, which saves calls. */
@@ -106,7 +108,10 @@ export interface Inventory {
   followPlace(vm: VmName, options: InventoryOptions): AsyncIterable<string | null>
   /** All VMs that the user may see, without templates. */
   listVms(wanted: WantedFacts, options: ListOptions): Promise<readonly VmPorts[]>
-  /** Power, ports and names are fresh, other facts may be those of the listing. Fails as `gone` without VM. */
+  /**
+   * Power, ports and names are fresh, other facts may be those of the listing. Fails as `gone` without VM, and where
+   * power or ports are not given out: a VM without ports is another thing.
+   */
   readVm(vm: VmPorts, options: InventoryOptions): Promise<VmPorts>
   /** All in one reconfiguration, waited for. */
   changePorts(vm: VmPorts, changes: readonly PortChange[], options: InventoryOptions): Promise<void>

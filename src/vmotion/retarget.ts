@@ -35,6 +35,8 @@ export type CannotReason =
   | 'no-such-port'
   /** A pipe, a file, a device of the host. */
   | 'not-network'
+  /** Nobody knows what it has. */
+  | 'unreadable'
 
 export interface ChangeStep {
   readonly do: 'change'
@@ -91,6 +93,7 @@ export function byName(a: VmName, b: VmName): number {
 }
 
 export function planVm(vm: VmPorts, target: RetargetTarget, halfDone: HalfDone = new Set()): RetargetStep[] {
+  if (vm.unreadable != null) return [{ do: 'cannot', why: 'unreadable', vm, port: null, message: vm.unreadable }]
   const steps = choose(vm, target).map((chosen) =>
     'do' in chosen ? chosen : planPort(vm, chosen, target.proxyURI, halfDone),
   )

@@ -48,27 +48,26 @@ export class Succession {
     this.#port = port
   }
 
-  /** At least one to wait for, and one that waits. */
-  get needed(): boolean {
-    return this.#heirs.length > 1
-  }
-
   /** Before the port gets `session`: who may have something to say before it, and itself. */
   join(session: VmSession): void {
     const { source } = this.#port.handover
-    if (source !== null && !source.ended && source.link !== null) this.#add(source)
+    const more: VmSession[] = []
+    if (source !== null && !source.ended && source.link !== null) more.push(source)
     if (session.link !== null)
-      for (const other of this.#port.core.unnamed) if (mayPrecede(other, session)) this.#add(other)
-    this.#add(session)
+      for (const other of this.#port.core.unnamed) if (mayPrecede(other, session)) more.push(other)
+    more.push(session)
+    this.#add(more)
     this.#advance()
   }
 
-  #add(session: VmSession): void {
-    if (this.#heirs.some((heir) => heir.session === session)) return
+  /** All at once: thousands of one host may be without name when it comes back. */
+  #add(sessions: readonly VmSession[]): void {
     const since = this.#port.core.clock.now()
+    const known = new Set(this.#heirs.map(({ session }) => session))
+    const fresh = [...new Set(sessions)].filter((session) => !known.has(session))
     const last = this.#heirs.at(-1)
-    if (last !== undefined && last.session.order < session.order) last.since = since
-    this.#heirs.push({ session, since, held: null })
+    if (last !== undefined && fresh.some(({ order }) => order > last.session.order)) last.since = since
+    for (const session of fresh) this.#heirs.push({ session, since, held: null })
     this.#heirs.sort((a, b) => a.session.order - b.session.order)
   }
 

@@ -1,6 +1,8 @@
 /** VMs with their serial ports, as the re-pointing wants them: all in one listing, or one read afresh. */
+import { cleanText, errorMessage, VspcError } from '../base/index.ts'
 import type { ListOptions, SerialPortInfo, VmName, VmPorts, WantedFacts } from '../vmotion/index.ts'
 import { asRef, type ManagedRef, parseFlag, refKey } from './element.ts'
+import { faultError } from './faults.ts'
 import { customFieldNames, readCustomValues, vmIdentity } from './inventory.ts'
 import { list, type ReadOptions, retrieve, retrieveOne } from './properties.ts'
 import { readSerialPorts, type SerialPort } from './serial-ports.ts'
@@ -44,6 +46,7 @@ export async function listVmPorts(
   ])
   const vms = found.filter(isNoTemplate).map((object) => ({
     ...vmPorts(object, devices),
+    ...(only === undefined ? readability(object, vmIdentity(object).name) : {}),
     // A VM in a vApp has no folder.
     folder: folders ? pathOf(asRef(object.properties.get('parent'))) : '',
     resourcePool: resourcePools ? pathOf(asRef(object.properties.get('resourcePool'))) : '',
@@ -66,13 +69,13 @@ async function withPorts(
     for (const vm of chunk) {
       const object = found.get(vm.id)
       // Deleted in this moment.
-      if (object !== undefined) all.push({ ...vm, ...hardware(object, devices) })
+      if (object !== undefined) all.push({ ...vm, ...hardware(object, devices), ...readability(object, vm.name) })
     }
   }
   return all
 }
 
-/** Null when it is gone. */
+/** Null when it is gone. @throws what the server says of power or devices that it does not give out. */
 export async function readVmPorts(
   session: VsphereSession,
   vm: VmPorts,
@@ -81,6 +84,8 @@ export async function readVmPorts(
 ): Promise<VmPorts | null> {
   const found = await retrieveOne(session, vmRef(vm), [...FACTS, ...DEVICES], options)
   if (found === null) return null
+  const unknown = unknownHardware(found, vm.name)
+  if (unknown !== null) throw unknown
   const { folder, resourcePool, customValues } = vm
   return { ...vmPorts(found, devices), folder, resourcePool, customValues }
 }
@@ -107,6 +112,24 @@ function hardware({ properties }: ObjectContent, devices: KnownDevices): Pick<Vm
     poweredOn: properties.get('runtime.powerState')?.text === 'poweredOn',
     ports: readSerialPorts(properties.get('config.hardware.device')).map((port) => portInfo(port, devices)),
   }
+}
+
+/** A VM whose devices are not told must not pass for one without serial ports, nor for one that is off. */
+function unknownHardware({ properties, missing }: ObjectContent, name: string): VspcError | null {
+  const path = DEVICES.find((one) => !properties.has(one))
+  if (path === undefined) return null
+  const doing = `cannot read ${path} of VM ${cleanText(name, 100)}`
+  const fault = missing.get(path)
+  if (fault !== undefined) return faultError({ name: fault, message: '', detail: null }, doing)
+  // Of one that is off, and whose files are out of reach, nothing is connected either.
+  const power = properties.get('runtime.powerState')?.text
+  if (power !== undefined && power !== 'poweredOn') return null
+  return new VspcError('VSPC_VSPHERE_STATE', `${doing}: the server does not tell it just now`)
+}
+
+function readability(object: ObjectContent, name: string): Pick<VmPorts, 'unreadable'> {
+  const unknown = unknownHardware(object, name)
+  return unknown === null ? {} : { unreadable: errorMessage(unknown) }
 }
 
 function portInfo(port: SerialPort, devices: KnownDevices): SerialPortInfo {

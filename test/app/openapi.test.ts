@@ -46,6 +46,7 @@ test('every route is there, and none that is not', async () => {
     'GET /api/v1/appliance',
     'GET /api/v1/appliance/plan',
     'GET /api/v1/events',
+    'GET /api/v1/guestinfo',
     'GET /api/v1/ports',
     'GET /api/v1/ports/{id}',
     'GET /api/v1/ports/{id}/console',

@@ -1,7 +1,9 @@
 /** Parts of following the appliance: next hops over mutual TLS, which VM this is, the table of relays. */
+import { once } from 'node:events'
 import { writeFileSync } from 'node:fs'
+import { createServer } from 'node:http'
 import { join } from 'node:path'
-import { afterAll, beforeAll, expect, test } from 'vitest'
+import { afterAll, beforeAll, expect, onTestFinished, test } from 'vitest'
 import { NextHops, ownSerial, readRelays } from '../../src/appliance/index.ts'
 import { startRelay, temporaryFolder } from '../relay/support.ts'
 import { type CertificateFiles, TestCertificates } from '../support/certificates.ts'
@@ -73,6 +75,23 @@ describeWithPeers(['openssl'], 'next hops', () => {
 })
 
 const HINT = 'name the VM as --appliance NAME'
+
+test.each(['null', '[]', '"x"', '{"code":"VSPC_NONE"}', '<html>'])(
+  'a peer that is no relay, and answers %s, is told of as such',
+  async (body) => {
+    const path = join(temporaryFolder(), 'control.sock')
+    const server = createServer((_request, response) => response.writeHead(500).end(body))
+    server.listen(path)
+    onTestFinished(() => void server.close())
+    await once(server, 'listening')
+    const hops = new NextHops([`unix://${path}#a=tls://{ip}:1`], new Map(), HOP)
+    const [change] = hops.changes(PLACE)
+    await expect(hops.push(change!, { signal: new AbortController().signal })).rejects.toMatchObject({
+      code: 'VSPC_RELAY_CONTROL',
+      message: expect.stringContaining('does not answer like a relay'),
+    })
+  },
+)
 
 test('the VM knows which one it is by its DMI serial, and says so when it does not', () => {
   const file = join(temporaryFolder(), 'product_serial')

@@ -55,8 +55,11 @@ describe('the program', () => {
     [['attach', '--from', 'x', 'a'], 'vspc: --from: "x" is no offset'],
     [['ports', '-o', 'yaml'], 'table, json'],
     [['log', '-n', '1', '--from', '2', 'a'], 'vspc: -n and --from contradict each other'],
-    [['log', '-t', 'a'], 'vspc: -t is not in this version'],
-    [['log', '--since', '1h', 'a'], 'vspc: --since is not in this version'],
+    [['log', '-n', '1', '--since', '1h', 'a'], 'vspc: -n and --since contradict each other'],
+    [['log', '-f', '--until', '1h', 'a'], 'vspc: -f and --until contradict each other'],
+    [['log', '--since', 'noon', 'a'], 'vspc: --since: "noon" is no time'],
+    [['log', '--grep', '(', 'a'], 'vspc: --grep: '],
+    [['log', '-t', '--format', 'asciicast', 'a'], 'vspc: --format asciicast is a whole recording'],
   ])('%j is a usage error, on stderr, with 2', async (args, message) => {
     const { code, stdout, stderr } = await runVspc(args, { env: { VSPC_SERVER: await deadAddress() } })
     expect(stderr).toContain(message)

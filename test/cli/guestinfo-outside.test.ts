@@ -5,13 +5,14 @@ import { chmodSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { createInterface } from 'node:readline'
 import { afterAll, beforeAll, expect, onTestFinished, test } from 'vitest'
-import { connect, findVm, taskOf, type VsphereSession } from '../../src/vsphere/index.ts'
+import { connect, findVm, reconfigureVm, taskOf, type VsphereSession } from '../../src/vsphere/index.ts'
 import { type CertificateFiles, TestCertificates } from '../support/certificates.ts'
 import { type RunOptions, runVspc, VSPC_BIN } from '../support/cli.ts'
 import { FakeEsx } from '../support/fake-rpctool-vcsim.mjs'
 import { temporaryHome } from '../support/home.ts'
 import { describeWithPeers } from '../support/peers.ts'
 import { VCSIM_PASSWORD, VCSIM_USER, Vcsim } from '../support/vcsim.ts'
+import { rename } from '../support/vcsim-fleet.ts'
 
 const [ON, OFF, RUNS, GONE] = ['DC0_H0_VM0', 'DC0_H0_VM1', 'DC0_C0_RP0_VM0', 'DC0_C0_RP0_VM1'] as const
 const MAIN = 'guestinfo.vspc.process.main'
@@ -162,6 +163,27 @@ describeWithPeers(['vcsim', 'openssl'], 'vspc guestinfo from outside', () => {
     await admin.tasks.wait(taskOf(await admin.call(ref, 'Destroy_Task')), 'destroy')
     expect(await watch.exit).toBe(7)
     expect(watch.err).toContain(`vspc: VM ${GONE} is gone`)
+  })
+
+  test('names of VMs and keys neither speak to the terminal nor look like other lines', async () => {
+    const name = 'ev\u009b31mil\nvspc: x\u202e'
+    const { ref } = await findVm(admin, OFF)
+    await rename(admin, ref, name)
+    onTestFinished(() => rename(admin, ref, OFF))
+    // It may be off from before.
+    await admin.tasks.wait(taskOf(await admin.call(ref, 'PowerOffVM_Task')), 'off').catch(() => {})
+    const key = 'guestinfo.\u009b2Ja\nguestinfo.b'
+    await reconfigureVm(admin, ref, { extraConfig: [[key, 'v']] })
+    for (const args of [
+      ['get', name],
+      ['watch', name, '--timeout', '1s'],
+      ['watch', name, '--until-exit=none', '--timeout', '1s'],
+    ]) {
+      const [, stdout, stderr] = await guestinfo([...args, ...access])
+      expect(`${stdout}${stderr}`).not.toMatch(/[\u009b\u202e]|^(?:guestinfo\.b|vspc: x)/m)
+      if (!args.includes('--until-exit=none')) expect(stdout).toContain('guestinfo.')
+      else expect(stderr).toContain('is off, and there is no exit status yet')
+    }
   })
 
   test('waiting has an end', async () => {

@@ -132,6 +132,7 @@ function fields(backing: Element | null): Pick<Port, 'serviceURI' | 'direction' 
 }
 
 function refusal(name: string): VspcError {
+  if (name === 'away') return new VspcError('VSPC_VSPHERE_UNREACHABLE', 'connection refused')
   return faultError({ name, message: '', detail: null }, 'cannot change vm-7')
 }
 
@@ -200,6 +201,23 @@ describe('one VM', () => {
       message: expect.stringMatching(/it is left DISCONNECTED \(.*NoPermission/),
     })
     expect(server.ports).toEqual([{ ...OLD, connected: false }])
+  })
+
+  test('a server that restarts while a port is cut is waited for, and the port is not left disconnected', async () => {
+    const server = new StrictServer()
+    server.faults = [null, ...Array.from({ length: 20 }, () => 'away')]
+    expect((await pointVm(work(server), SELECTED)).fault).toBeNull()
+    expect(server.ports).toEqual([expect.objectContaining(isRight)])
+  })
+
+  test('one that stays away is given up, and it is said that the port is left disconnected', async () => {
+    const server = new StrictServer()
+    server.faults = [null, ...Array.from({ length: 2_000 }, () => 'away')]
+    await expect(pointVm(work(server), SELECTED)).rejects.toMatchObject({
+      code: 'VSPC_VSPHERE_UNREACHABLE',
+      message: expect.stringMatching(/it is left DISCONNECTED/),
+    })
+    expect(server.faults.length).toBeGreaterThan(1_800)
   })
 
   test('adding to a VM that is on says what is in the way; off, the port is there afterwards', async () => {

@@ -1,4 +1,5 @@
 import { describe, expect, test } from 'vitest'
+import type { PortAnswer } from '../../src/app/index.ts'
 import { formatPorts, formatPortsJson, sortPorts } from '../../src/cli/ports.ts'
 import { displayWidth, formatAge, formatBytes, formatTable } from '../../src/cli/table.ts'
 import type { PortInfo } from '../../src/vspc/types.ts'
@@ -21,6 +22,32 @@ describe('the table of ports', () => {
       'db    com2   online   10.0.0.1        12  1.2 MB  12s ago      564d0000-1111-2222-3333-444455556666',
       '-     -      offline  -                0     0 B  never        addr:10.0.0.9',
     ])
+  })
+
+  test('addresses have a column where any is known; those of one link only come last', () => {
+    const guestinfo = (...addresses: string[]) => ({
+      seenAt: null,
+      poweredOn: true,
+      present: true,
+      addresses: addresses.map((address) => ({ name: 'n', address, prefix: null, gateway: null, dns: [], seenAt: '' })),
+      errors: [],
+      processes: [],
+      exits: [],
+    })
+    const list: PortAnswer[] = [
+      { ...port('a'), guestinfo: guestinfo('fe80::1', '169.254.0.1', '10.0.0.7') },
+      { ...port('b'), guestinfo: guestinfo('fe80::1') },
+      { ...port('c'), guestinfo: null },
+      port('d'),
+    ]
+    expect(formatPorts(list, NOW, Number.POSITIVE_INFINITY).map((line) => line.slice(59, 72))).toEqual([
+      'ADDRESS      ',
+      '10.0.0.7 +2  ',
+      'fe80::1      ',
+      '-            ',
+      '-            ',
+    ])
+    expect(formatPorts(list.slice(2), NOW, Number.POSITIVE_INFINITY)[0]).not.toContain('ADDRESS')
   })
 
   test('a VM cannot paint the terminal or forge a row with its name', () => {

@@ -203,6 +203,23 @@ describeWithPeers(['vcsim', 'openssl'], 'vspc track', () => {
     expect(await track.end('SIGINT')).toBe(0)
   })
 
+  test('told to stop while vCenter does not answer it ends at once, and tells of no trouble', async () => {
+    let taken = 0
+    const silent = createServer((socket) => {
+      taken++
+      socket.on('error', () => {})
+      onTestFinished(() => void socket.destroy())
+    })
+    onTestFinished(() => void silent.close())
+    const path = join(temporaryFolder(), 'silent.sock')
+    silent.listen(path)
+    await once(silent, 'listening')
+    const track = new TrackProcess([...access, ...what, '--dial', `unix://${path}`])
+    await until('it to be dialled', () => taken > 0 || track.ended)
+    expect(await track.end('SIGTERM')).toBe(0)
+    expect(track.err).not.toMatch(/trying again/)
+  })
+
   test('in the middle of --once: a move is followed, too; SIGTERM leaves no port disconnected', async () => {
     // Changes take their time, and eight VMs have theirs together.
     const slow = await Vcsim.start({

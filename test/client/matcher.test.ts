@@ -41,6 +41,7 @@ const PAGES: [string, string, (string | RegExp)[], Partial<MatcherOptions>, stri
   ['8-bit', '\xff\xfe\x80ok\n', ['\u00c3\u00bf\u00c3\u00be'], { encoding: 'latin1', strip: false }, 'Ã¿Ã¾'],
   ['nothing there', 'all quiet\r\n# ', ['panic'], {}, null],
   ['the very beginning, which a later line is not', 'x\nroot\n', [/^root/], {}, null],
+  ['the end of what had come, though more follows', 'a\r\nb\r\n', [/a\r\n$/], {}, 'a\r\n'],
   ['a line feed in the pattern', 'a\r\nb\r\n', ['a\r\nb'], {}, 'a\r\nb'],
   ['no line end for long', `${'-'.repeat(9_000)}done${'-'.repeat(9_000)}`, ['done'], {}, 'done'],
 ]
@@ -85,7 +86,7 @@ describe('the same match however the output is cut', () => {
     )
     const pattern = fc.constantFrom<string | RegExp>(
       ...['ab', '\r\n', /a+/, /a+b*$/, /^a/, /^b$/m, /b(?!a)/, /a[\s\S]*b/, /(\d+)/, /\bab\b/, /[^a]+b/, /# $/, /é./u],
-      ...[/(?<=\n)a/, /\ba\B/, /😀/],
+      ...[/(?<=\n)a/, /\ba\B/, /😀/, /\n(?!a)/, /\r\n$/],
     )
     const cutAt = fc.array(fc.nat(200), { maxLength: 6 })
     const windowChars = fc.constantFrom(1, 3, 8, 65_536)
@@ -136,6 +137,20 @@ describe('what it finds', () => {
     const far = bytes(`BEGIN\n${'.\n'.repeat(50)}END\n`)
     expect(run([far], () => matcher([/BEGIN[\s\S]*END/], { windowChars: 50 }))).toBeNull()
     expect(run([far], () => matcher([/BEGIN[\s\S]*END/], { windowChars: 500 }))).not.toBeNull()
+  })
+
+  test('a match may begin a whole window back, however much came and was forgotten before', () => {
+    for (let lines = 0; lines < 60; lines++) {
+      const chunks = [
+        ...Array.from({ length: lines }, () => bytes('x\n')),
+        bytes('BEGIN\n'),
+        bytes('....\n'),
+        bytes('END\n'),
+      ]
+      const match = run(chunks, () => matcher([/BEGIN[\s\S]*END/], { windowChars: 15 }))
+      expect(match).toMatchObject({ start: 2 * lines, end: 2 * lines + 14 })
+      expect(run(chunks, () => matcher([/BEGIN[\s\S]*END/], { windowChars: 14 }))).toBeNull()
+    }
   })
 
   test('20 MB of output without a match leave about a window in memory, and every line is tried', () => {

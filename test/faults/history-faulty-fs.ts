@@ -28,6 +28,7 @@ export class FaultyFs implements HistoryFs {
   readonly rename = this.#wrap<HistoryFs['rename']>(nodeFs.rename as Operation)
   readonly writeFile = this.#wrap<HistoryFs['writeFile']>(nodeFs.writeFile as Operation)
   readonly rm = this.#wrap<HistoryFs['rm']>(nodeFs.rm as Operation)
+  readonly ftruncate = this.#wrap<HistoryFs['ftruncate']>(nodeFs.ftruncate as Operation)
   readonly fsync = this.#wrap<HistoryFs['fsync']>(nodeFs.fsync as Operation)
   readonly futimes = this.#wrap<HistoryFs['futimes']>(nodeFs.futimes as Operation)
   readonly compress: HistoryFs['compress'] = gzip

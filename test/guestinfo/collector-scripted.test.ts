@@ -210,7 +210,7 @@ test('what no longer had room while the disk was full is read again when it is w
       .poll(() => (collector.status.store?.pending ?? 0) + (collector.status.store?.leftOut ?? 0), POLL)
       .toBeGreaterThanOrEqual(i)
   }
-  expect(collector.status.trouble?.code).toBe('VSPC_GUESTINFO_STORE')
+  await expect.poll(() => collector.status.trouble?.code, POLL).toBe('VSPC_GUESTINFO_STORE')
   expect(collector.status.store?.leftOut).toBeGreaterThan(0)
   expect(news).toHaveLength(1)
   const { beginnings } = server

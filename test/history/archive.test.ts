@@ -341,7 +341,7 @@ test('on a real disk: zcat reads it, its time is that of the last output, and it
   const clock = new (class extends ManualClock {
     override wall = () => Date.now() + this.now()
   })()
-  const store = await realStore(dir, { limits })
+  const store = await realStore(dir, { limits: { ...limits, historyCompressMs: 0 } })
   const history = store.open(UUID, new TestOwner())
   const text = (i: number) => `[${i}] systemd[1]: Started something that says ${i * 17}\n`
   let printed = ''

@@ -21,6 +21,7 @@ export type OpKind =
   | 'writeFile'
   | 'rm'
   | 'fsync'
+  | 'ftruncate'
   | 'futimes'
   | 'compress'
   | 'expand'
@@ -54,6 +55,8 @@ export class FakeDisk implements HistoryFs, ScanFs {
   maxOpen = 0
   /** Bytes of all files together. */
   capacity = Number.POSITIVE_INFINITY
+  /** Compressed files that were deleted. */
+  deletedArchives = 0
   /** Of all files. */
   mtime = 1_700_000_000_000
   #generation = 0
@@ -362,11 +365,20 @@ export class FakeDisk implements HistoryFs, ScanFs {
       0,
       () => {
         this.vanish(path)
-        this.files.delete(path)
+        if (this.files.delete(path) && path.endsWith('.gz')) this.deletedArchives++
         done(null)
       },
       done,
     )
+  }
+
+  ftruncate(fd: number, length: number, done: (error: DiskError | null) => void): void {
+    const { file, path } = this.#file(fd)
+    const run = () => {
+      file.size = Math.min(file.size, length)
+      done(null)
+    }
+    this.#start('ftruncate', path, 0, run, done)
   }
 
   fsync(fd: number, done: (error: DiskError | null) => void): void {

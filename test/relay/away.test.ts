@@ -1,7 +1,9 @@
 /** The dialled side is away, and comes back: nobody waits for it longer than need be, and nobody is waited for in vain. */
 import { join } from 'node:path'
+import { setFlagsFromString } from 'node:v8'
+import { runInNewContext } from 'node:vm'
 import { expect, test } from 'vitest'
-import { parseEndpoint } from '../../src/transport/index.ts'
+import { dial, listen, parseEndpoint } from '../../src/transport/index.ts'
 import { connectTo, echo, FarEnd, listenUri, readExactly, startRelay, temporaryFolder, until } from './support.ts'
 
 const LISTEN = 'tcp://127.0.0.1:0'
@@ -45,4 +47,42 @@ test('what the relay before gives up is not held for it any longer: its first wo
   near.clock.advance(2_000)
   await until('the far one to let it go', () => far.relay.routes()[0]?.held === 0)
   expect(far.relay.room.taken).toBe(0)
+})
+
+test('who comes and goes while it is away leaves nothing behind, though others go on waiting', async () => {
+  setFlagsFromString('--expose-gc')
+  const collect = runInNewContext('gc') as () => void
+  const seen: WeakRef<object>[] = []
+  const { relay } = await startRelay(
+    { routes: [{ listen: LISTEN, dial: `unix://${join(temporaryFolder(), 'nobody.sock')}` }] },
+    {
+      transport: {
+        dial,
+        listen: (endpoint, handlers, options) =>
+          listen(
+            endpoint,
+            {
+              ...handlers,
+              stream: (stream) => {
+                seen.push(new WeakRef(stream.socket))
+                handlers.stream(stream)
+              },
+            },
+            options,
+          ),
+      },
+    },
+  )
+  const route = () => relay.routes()[0]
+  await connectTo(listenUri(relay))
+  await until('it to be seen away', () => route()?.away === true)
+  for (let at = 0; at < 300; at++) {
+    const passing = await connectTo(listenUri(relay))
+    passing.destroy()
+  }
+  await until('all of them to be gone', () => seen.length === 301 && route()?.held === 1)
+  await until('them to be forgotten', () => {
+    collect()
+    return seen.filter((one) => one.deref() !== undefined).length < 100
+  })
 })

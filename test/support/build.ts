@@ -19,8 +19,8 @@ export function setup(): void {
 
 /** When everything was last built: the oldest output counts. */
 function builtAt(): number {
-  const entry = join(ROOT, 'dist/cli/main.js')
-  return existsSync(entry) ? statSync(entry).mtimeMs : 0
+  const built = ['dist/cli/main.js', 'dist/vspc-relay.mjs', 'dist/app/web/index.html'].map((path) => join(ROOT, path))
+  return Math.min(...built.map((path) => (existsSync(path) ? statSync(path).mtimeMs : 0)))
 }
 
 function newest(folder: string): number {

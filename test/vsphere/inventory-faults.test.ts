@@ -1,6 +1,6 @@
 /** What the simulator cannot show of the inventory: lacking privileges, and tasks that a server has forgotten. */
 import { afterAll, afterEach, beforeAll, beforeEach, expect, test } from 'vitest'
-import { failureOf, type VmName, type VmPorts } from '../../src/vmotion/index.ts'
+import { failureOf, planRetarget, type VmName, type VmPorts } from '../../src/vmotion/index.ts'
 import { connect, VsphereInventory } from '../../src/vsphere/index.ts'
 import { type CertificateFiles, TestCertificates } from '../support/certificates.ts'
 import { type Answerer, FakeVsphere } from './fake-vsphere.ts'
@@ -162,3 +162,31 @@ test('a connection that breaks in the middle of a change: nobody knows, and it i
   expect(failure).toMatchObject({ kind: 'transient' })
   expect(fake.count('ReconfigVM_Task')).toBe(1)
 })
+
+test.each([
+  ['config.hardware.device', 'fault:NoPermission', 'permission'],
+  ['runtime.powerState', 'fault:NoPermission', 'permission'],
+  ['config.hardware.device', '', 'busy'],
+])(
+  'a VM whose %s is not told (%s) is neither one without serial ports nor one that is off',
+  async (path, value, kind) => {
+    const before = await inventory.readVm(ports, some())
+    const known = objects['vm-1'] as Record<string, string>
+    if (value === '') delete known[path]
+    else known[path] = value
+    expect(await inventory.readVm(before, some()).catch(failureOf)).toMatchObject({ kind, message: /web1/ })
+    fake.answers['CreateContainerView'] = () => '<returnval type="ContainerView">view-1</returnval>'
+    fake.answers['DestroyView'] = () => ''
+    fake.answers['RetrievePropertiesEx'] = (call) => {
+      const body = call.body.replace('<obj type="ContainerView">view-1<', '<obj type="VirtualMachine">vm-1<')
+      return retrieve({ ...call, body })
+    }
+    const facts = { folders: false, resourcePools: false, customValues: false }
+    for (const only of [undefined, () => true]) {
+      const [listed] = await inventory.listVms(facts, { ...some(), ...(only === undefined ? {} : { only }) })
+      expect(planRetarget([listed as VmPorts], { proxyURI: 'telnet://b:1', choice: {} })).toMatchObject([
+        { do: 'cannot', why: 'unreadable', message: expect.stringContaining(path) },
+      ])
+    }
+  },
+)
