@@ -1,4 +1,7 @@
 export const TOKEN_HELP = `
+The server does not ask for tokens yet (docs/access.md): what is made now counts
+from the version on that does.
+
 A token is shown once, when it is made; the server's file keeps its SHA-256 and
 who it is for. A server sees changes of the file within seconds: no restart.
 
