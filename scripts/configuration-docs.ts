@@ -4,6 +4,7 @@
  */
 import { flagName } from '../src/app/config.ts'
 import { SettingsSchema } from '../src/app/config-schema.ts'
+import { TELNET_SCHEMA } from '../src/app/telnet/settings.ts'
 import { GUESTINFO_SCHEMA, TRACK_SCHEMA, VSPHERE_SCHEMA, VSPHERE_VARIABLES } from '../src/appliance/index.ts'
 import { LIMITS } from '../src/base/index.ts'
 
@@ -29,6 +30,9 @@ track:
   proxyUri: telnet://{host}:13370
 guestinfo:                                                     # see guestinfo.md
   vms: '*'
+telnet:                                                        # see telnet.md
+  ports: 13400-13999
+  menu: 127.0.0.1:13399
 limits:
   historyBytes: 4194304
   dialMs: 5000
@@ -86,7 +90,7 @@ Values are percent-encoded where needed (a space is \`%20\`). Parameters, after 
 
 `
 
-const SECTIONS = ['limits', 'vsphere', 'track', 'guestinfo']
+const SECTIONS = ['limits', 'vsphere', 'track', 'guestinfo', 'telnet']
 
 interface SettingNode {
   readonly description?: string
@@ -114,7 +118,8 @@ function sections(): string {
   return (
     section('vsphere', VSPHERE_SCHEMA, (name) => `\`${VSPHERE_VARIABLES[name]}\``) +
     section('track', TRACK_SCHEMA, null) +
-    section('guestinfo', GUESTINFO_SCHEMA, null)
+    section('guestinfo', GUESTINFO_SCHEMA, null) +
+    section('telnet', TELNET_SCHEMA, null)
   )
 }
 

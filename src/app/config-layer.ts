@@ -33,6 +33,7 @@ import {
 import { type ForwardRule, parseForward } from '../vspc/index.ts'
 import { type HistoryKind, type LogLevel, type Settings, SettingsSchema, type WriterPolicy } from './config-schema.ts'
 import { type HttpAddress, parseHttpAddress } from './http-address.ts'
+import { parseTelnetMenu, parseTelnetPorts, type TelnetLayer, type TelnetSettings } from './telnet/settings.ts'
 
 const MAX_SERVICE_URI_LENGTH = 1024
 
@@ -54,6 +55,7 @@ export interface ConfigLayer {
   readonly vsphere: GivenAccess | undefined
   readonly track: TrackConfig | undefined
   readonly guestinfo: GuestinfoConfig | undefined
+  readonly telnet: TelnetLayer | undefined
   readonly limits: Partial<Limits>
 }
 
@@ -94,6 +96,7 @@ class LayerReader {
       vsphere: this.#vsphere(settings.vsphere),
       track: this.#track(settings.track),
       guestinfo: this.#guestinfo(settings.guestinfo),
+      telnet: settings.telnet === undefined ? undefined : this.#telnet(settings.telnet),
       limits: (settings.limits ?? {}) as Partial<Limits>,
     }
   }
@@ -114,6 +117,14 @@ class LayerReader {
   #guestinfo(settings: GuestinfoSettings | undefined): GuestinfoConfig | undefined {
     if (settings === undefined) return undefined
     return readGuestinfoSection(settings, this.#source, this.#problems) ?? undefined
+  }
+
+  #telnet({ ports, menu, notices }: TelnetSettings): TelnetLayer {
+    return {
+      ports: ports === undefined ? undefined : this.#attempt(['telnet', 'ports'], () => parseTelnetPorts(ports)),
+      menu: menu === undefined ? undefined : this.#attempt(['telnet', 'menu'], () => parseTelnetMenu(menu)),
+      notices,
+    }
   }
 
   #report(path: SettingPath, code: ErrorCode, message: string): void {

@@ -14,6 +14,7 @@ import {
 import { LIMITS, type LimitName } from '../base/index.ts'
 import type { SchemaNode } from '../config/index.ts'
 import { DEFAULT_TRUSTED_PROXIES } from '../transport/index.ts'
+import { TELNET_SCHEMA, type TelnetSettings } from './telnet/settings.ts'
 
 export const WRITER_POLICIES = ['shared', 'single'] as const
 export type WriterPolicy = (typeof WRITER_POLICIES)[number]
@@ -157,6 +158,7 @@ export const SettingsSchema = Type.Object(
     vsphere: Type.Optional(section<VsphereSettings>(VSPHERE_SCHEMA)),
     track: Type.Optional(section<TrackSettings>(TRACK_SCHEMA)),
     guestinfo: Type.Optional(section<GuestinfoSettings>(GUESTINFO_SCHEMA)),
+    telnet: Type.Optional(section<TelnetSettings>(TELNET_SCHEMA)),
     limits: Type.Optional(limitsSchema()),
   },
   { additionalProperties: false, title: 'Configuration of vspc' },

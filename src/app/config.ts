@@ -40,6 +40,7 @@ import {
   type WriterPolicy,
 } from './config-schema.ts'
 import { type HttpAddress, parseHttpAddress } from './http-address.ts'
+import { layTelnet, type TelnetConfig, telnetSettings } from './telnet/settings.ts'
 
 /** Everything that is configured, checked and in its final form. */
 export interface Config {
@@ -70,6 +71,8 @@ export interface Config {
   readonly track: TrackConfig | null
   /** Null: what VMs publish is not followed. */
   readonly guestinfo: GuestinfoConfig | null
+  /** Null: no Telnet for people. */
+  readonly telnet: TelnetConfig | null
   readonly limits: Limits
 }
 
@@ -119,6 +122,7 @@ export function loadConfig(inputs: ConfigInputs): Config {
     vsphere: missingSetting(access) === null ? (access as VsphereAccess) : null,
     track,
     guestinfo,
+    telnet: layTelnet(layers.map(({ telnet }) => telnet)),
     limits: limitsWith(Object.assign({}, ...layers.map(({ limits }) => limits).reverse())),
   }
   // What is missing because it was wrong would only cause further complaints.
@@ -171,6 +175,7 @@ export function effectiveSettings(config: Config): Settings {
     ...(config.vsphere === null ? {} : { vsphere: accessSettings(config.vsphere) }),
     ...(config.track === null ? {} : { track: trackSettings(config.track) }),
     ...(config.guestinfo === null ? {} : { guestinfo: guestinfoSettings(config.guestinfo) }),
+    ...(config.telnet === null ? {} : { telnet: telnetSettings(config.telnet) }),
     limits: { ...config.limits },
   }
 }
@@ -202,7 +207,11 @@ function flagSource(flags: Settings, directory: string): SettingsSource {
   return {
     values,
     directory,
-    locate: ([setting]) => ({ where: flagName(String(setting)), line: null, column: null }),
+    locate: (path) => ({
+      where: path.join('.') === 'telnet.menu' ? '--telnet-menu' : flagName(String(path[0])),
+      line: null,
+      column: null,
+    }),
   }
 }
 
@@ -251,6 +260,10 @@ function checkTogether(
       ['limits', 'redialMinMs'],
       `limits.redialMinMs is ${redialMinMs}, more than limits.redialMaxMs (${redialMaxMs}); accepted is at most that`,
     )
+  }
+  const { ports, menu } = config.telnet ?? { ports: null, menu: null }
+  if (ports !== null && menu !== null && menu.tcpPort >= ports.first && menu.tcpPort <= ports.last) {
+    report(['telnet', 'menu'], `telnet.menu is on TCP port ${menu.tcpPort}, one of telnet.ports; use another one`)
   }
   const missing = missingSetting(access)
   if (missing === null) return

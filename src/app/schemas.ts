@@ -79,6 +79,7 @@ export const PortInfoSchema = Type.Object(
           'and in events.',
       }),
     ),
+    telnetPort: Type.Optional(Type.Integer({ description: 'TCP port for Telnet clients; only where there is one.' })),
   },
   { $id: 'Port', description: "A VM's virtual serial port." },
 )

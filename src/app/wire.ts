@@ -19,6 +19,8 @@ import { addApplianceMetrics } from './metrics-appliance.ts'
 import { addGuestinfoMetrics } from './metrics-guestinfo.ts'
 import { planReload, type ReloadPlan } from './reload.ts'
 import type { Readiness } from './routes-health.ts'
+import { TelnetAccess } from './telnet/access.ts'
+import { addTelnetMetrics } from './telnet/metrics.ts'
 
 export interface StartOptions {
   /** Default: pino on stderr, JSON, at the configured level. */
@@ -33,6 +35,7 @@ export class RunningApp {
   #config: Config
   #readiness: Readiness = 'starting'
   #http: HttpServer | null = null
+  #telnet: TelnetAccess | null = null
   #stopped: Promise<void> | null = null
 
   private constructor(config: Config, parts: Parts) {
@@ -57,6 +60,11 @@ export class RunningApp {
   /** Where the API is; null when it is off. */
   get http(): { readonly host: string; readonly tcpPort: number; readonly url: string } | null {
     return this.#http
+  }
+
+  /** `HOST:PORT` of the Telnet menu; null when it is off. */
+  get telnetMenu(): string | null {
+    return this.#telnet?.menu ?? null
   }
 
   /** VM endpoints really listened on, as URIs. */
@@ -111,6 +119,10 @@ export class RunningApp {
       })
       log.info({ url: this.#http.url }, 'serving HTTP')
     }
+    if (config.telnet !== null) {
+      this.#telnet = await TelnetAccess.start({ config: config.telnet, server, dataDir: config.dataDir, log })
+      addTelnetMetrics(metrics.registry, this.#telnet)
+    }
     if (config.vsphere !== null && (tracker ?? guestinfo) !== null) warnOfPassword(config.vsphere, log)
     // VMs may be pointed at us from now on.
     tracker?.start()
@@ -124,7 +136,7 @@ export class RunningApp {
     this.#readiness = 'stopping'
     const steps = [
       // The tracker's session, which guestinfo may use, comes after it.
-      () => Promise.all([server.stop(), guestinfo?.stop(drainMs), tracker?.stop(drainMs)]),
+      () => Promise.all([server.stop(), this.#telnet?.stop(), guestinfo?.stop(drainMs), tracker?.stop(drainMs)]),
       () => this.#http?.stop(),
       () => recorder?.close(drainMs),
       () => closeHistories(histories, server.limits, log),

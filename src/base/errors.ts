@@ -50,6 +50,7 @@ export const CODES = {
   VSPC_INTERNAL: { fault: 'system', retryable: false },
   VSPC_SERVER_UNREACHABLE: { fault: 'system', retryable: true },
   VSPC_SERVER_ANSWER: { fault: 'remote', retryable: false },
+  VSPC_ACCESS_FILE: { fault: 'system', retryable: true },
   VSPC_NOT_ALLOWED: { fault: 'local', retryable: false },
   VSPC_WAIT_TIMEOUT: { fault: 'remote', retryable: true },
   VSPC_EXPECT_FAILED: { fault: 'remote', retryable: false },

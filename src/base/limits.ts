@@ -334,6 +334,12 @@ export const LIMITS = {
     why: 'sent to a console and not yet taken by its socket; beyond it the console is fed from history',
   },
   maxConsolesPerPort: { default: 256, min: 1, max: 65_536, why: 'each console costs a socket and a send per chunk' },
+  maxTelnetConnections: {
+    default: 1_000,
+    min: 1,
+    max: 65_536,
+    why: 'each Telnet client costs a socket and its buffer',
+  },
   maxConsoleMessageBytes: { default: 1 << 20, min: 1024, max: 64 << 20, why: 'one WebSocket message from a console' },
   pingMs: { default: 15_000, min: 1_000, max: 600_000, why: 'WebSocket ping; a console that misses two is closed' },
   // Operators

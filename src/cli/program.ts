@@ -95,6 +95,11 @@ export const COMMANDS: readonly CommandEntry[] = [
     load: async () => (await import('./doctor.ts')).registerDoctor,
   },
   {
+    name: 'token',
+    summary: 'make, list and remove the tokens that let programs and people in',
+    load: async () => (await import('./token.ts')).registerToken,
+  },
+  {
     name: 'config',
     summary: 'check or describe the configuration file',
     load: async () => (await import('./config.ts')).registerConfig,

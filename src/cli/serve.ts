@@ -10,6 +10,8 @@ interface ServeFlags {
   dial?: string[]
   forward?: string[]
   http?: string
+  telnet?: string
+  telnetMenu?: string
   dataDir?: string
   history?: string
   config?: string
@@ -51,6 +53,7 @@ Examples:
   vspc serve --forward '*=unix:///run/vspc/{uuid}.sock'         a socket per port, for a program to connect to
   vspc serve --forward 'web*/com2=tcp://127.0.0.1:2379'         dialled when such a port comes online
   vspc serve --config /etc/vspc.yaml --http off
+  vspc serve --telnet 13400-13999 --telnet-menu 127.0.0.1:13399    consoles for Telnet clients
   vspc serve --capture /var/tmp/vspc --redact           record every VM connection, see vspc replay
 `
 
@@ -70,6 +73,8 @@ export function registerServe(program: Command): void {
       collect,
     )
     .option('--http <host:port>', 'where API, WebSockets and page are served, or off (default 127.0.0.1:13371)')
+    .option('--telnet <ports>', 'a TCP port for Telnet clients per serial port, out of such a range: 13400-13999')
+    .option('--telnet-menu <host:port>', 'a menu of all serial ports for Telnet clients, such as 127.0.0.1:13399')
     .option('--data-dir <dir>', 'directory for what is kept (default $XDG_STATE_HOME/vspc)')
     .addOption(
       new Option(
@@ -128,9 +133,15 @@ async function serve(flags: ServeFlags): Promise<void> {
 }
 
 /** Values are checked by the configuration, all in one place; here they only change their names. */
-function settingsOf({ serviceUri, trustedProxy, redact, config, json, ...same }: ServeFlags): Settings {
+function settingsOf(flags: ServeFlags): Settings {
+  const { serviceUri, trustedProxy, redact, config, json, telnet, telnetMenu, ...same } = flags
+  const telnetSection = {
+    ...(telnet === undefined ? {} : { ports: telnet }),
+    ...(telnetMenu === undefined ? {} : { menu: telnetMenu }),
+  }
   return {
     ...same,
+    ...(Object.keys(telnetSection).length === 0 ? {} : { telnet: telnetSection }),
     ...(serviceUri === undefined ? {} : { serviceUris: serviceUri }),
     ...(trustedProxy === undefined ? {} : { trustedProxies: trustedProxy }),
     ...(redact === undefined ? {} : { captureRedact: redact }),
@@ -140,10 +151,12 @@ function settingsOf({ serviceUri, trustedProxy, redact, config, json, ...same }:
 function announce(app: RunningApp, json: boolean): void {
   const url = app.http?.url ?? null
   if (json) {
-    printData(`${JSON.stringify({ listening: app.listening, http: url })}\n`)
+    const menu = app.telnetMenu === null ? {} : { telnetMenu: app.telnetMenu }
+    printData(`${JSON.stringify({ listening: app.listening, http: url, ...menu })}\n`)
   } else {
     for (const uri of app.listening) printData(`listening on ${uri}\n`)
     if (url !== null) printData(`http on ${url}\n`)
+    if (app.telnetMenu !== null) printData(`telnet menu on ${app.telnetMenu}\n`)
   }
   if (process.stderr.isTTY) for (const hint of hints(app)) printNote(hint)
 }

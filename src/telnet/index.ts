@@ -23,7 +23,16 @@ export {
 export { type ComPortEvent, ComPortServer, type LineSettings } from './com-port.ts'
 export { Decoder, type DecoderSink, type TelnetAnomaly } from './decoder.ts'
 export { encodeCommand, encodeData, encodeNegotiation, encodeSubnegotiation } from './encoder.ts'
-export { type OptionPolicy, OptionStates, type OptionStep, type Side, TELNET_POLICY, VMWARE_POLICY } from './options.ts'
+export { NvtInput, NvtOutput } from './nvt.ts'
+export {
+  type OptionPolicy,
+  OptionStates,
+  type OptionStep,
+  PERSON_POLICY,
+  type Side,
+  TELNET_POLICY,
+  VMWARE_POLICY,
+} from './options.ts'
 export { Q_METHOD, type QCell, type QEvent, type QState, qStep } from './qmethod.ts'
 export { type TelnetOwner, TelnetSession } from './session.ts'
 export {

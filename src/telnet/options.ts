@@ -39,6 +39,17 @@ export const TELNET_POLICY: OptionPolicy = {
   acceptThem: [OPTION.BINARY, OPTION.SGA, OPTION.ECHO, OPTION.COM_PORT],
 }
 
+/**
+ * Towards a person's Telnet client: we echo (the guest does) and never say GA, which makes it send each key at once.
+ * BINARY is theirs to ask for. Window size, terminal type and the like mean nothing on a serial line, and are refused.
+ */
+export const PERSON_POLICY: OptionPolicy = {
+  offerUs: [OPTION.ECHO, OPTION.SGA],
+  offerThem: [OPTION.SGA],
+  acceptUs: [OPTION.BINARY, OPTION.ECHO, OPTION.SGA],
+  acceptThem: [OPTION.BINARY, OPTION.SGA],
+}
+
 const SLOTS: readonly number[] = [
   OPTION.BINARY,
   OPTION.ECHO,

@@ -29,6 +29,7 @@ export function portInfo(port: Port): PortInfo {
     protocol: session?.protocol ?? 'vmware',
     line: port.line,
     lastOutputAt: port.lastOutputAt === 0 ? null : new Date(port.lastOutputAt).toISOString(),
+    ...(port.telnetPort === null ? {} : { telnetPort: port.telnetPort }),
   }
 }
 

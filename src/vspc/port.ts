@@ -45,6 +45,8 @@ export class Port implements HandoverOwner<VmSession>, HistoryOwner {
   /** Changes when offsets begin anew: when a port was forgotten and came again. */
   readonly epoch: string
   line: LineSettings | null = null
+  /** The TCP port for Telnet clients: set by who listens there. */
+  telnetPort: number | null = null
   bytesToVm = 0
   vmotions = 0
   /** Wall clock, ms; 0 = never. */

@@ -46,6 +46,8 @@ export interface PortInfo {
   line: { baud: number; dataSize: number; parity: string; stopSize: string } | null
   /** ISO 8601, of the VM's last output; null before the first. */
   lastOutputAt: string | null
+  /** The TCP port for Telnet clients; only where there is one. */
+  telnetPort?: number
 }
 
 export type PortEventType = 'port-added' | 'port-removed' | 'port-online' | 'port-offline' | 'port-renamed'

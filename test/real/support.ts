@@ -161,12 +161,19 @@ export class ServeProcess {
   readonly #args: readonly string[]
   readonly url: string
   readonly listening: readonly string[]
+  /** `HOST:PORT`; empty without one. */
+  readonly telnetMenu: string
 
-  private constructor(program: Program, args: readonly string[], ready: { http: string; listening: string[] }) {
+  private constructor(
+    program: Program,
+    args: readonly string[],
+    ready: { http: string; listening: string[]; telnetMenu?: string },
+  ) {
     this.#program = program
     this.#args = args
     this.url = ready.http
     this.listening = ready.listening
+    this.telnetMenu = ready.telnetMenu ?? ''
   }
 
   /** Starts it with `args`, on free ports of the loopback unless they say otherwise, and waits until it is ready. */

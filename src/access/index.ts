@@ -1,0 +1,45 @@
+export { ACCESS_SCHEMA, type AccessRules, type AccessSettings, type Roles, readAccessSection } from './access-config.ts'
+export { AUDIT_DEFAULTS, type AuditEntry, AuditLog, type AuditOptions } from './audit.ts'
+export {
+  CERTIFICATE_USERS,
+  type CertificateFacts,
+  type CertificateRules,
+  type CertificateUser,
+  certificateSubject,
+} from './certificate.ts'
+export { digestOf, newSecret } from './digest.ts'
+export { FAILURE_LIMITS, FailureLimit, type FailureLimits } from './failures.ts'
+export {
+  DEFAULT_PROXY_RULES,
+  type Identity,
+  type IdentitySources,
+  identify,
+  type ProxyRules,
+  type RequestFacts,
+  TICKET_SUBPROTOCOL,
+  withoutTickets,
+} from './identity.ts'
+export {
+  ACTIONS,
+  type Action,
+  allowed,
+  BUILT_IN_ROLES,
+  CAPABILITIES,
+  type Capability,
+  capabilitiesOn,
+  type Decision,
+  decide,
+  explain,
+  type Grant,
+  OPEN_POLICY,
+  type Policy,
+  type Rule,
+  type Who,
+} from './policy.ts'
+export { secretFault, TICKET_PREFIX, TOKEN_PREFIX } from './secret.ts'
+export { formatSelector, type PortFacts, parseSelector, type Selector } from './selector.ts'
+export { ANONYMOUS, isPrincipal, type Subject, type Via } from './subject.ts'
+export { type IssuedTicket, TICKET_LIMITS, type TicketLimits, Tickets } from './tickets.ts'
+export { changeTokens, loadTokens } from './token-file.ts'
+export { TokenStore, type TokenStoreOptions } from './token-store.ts'
+export { TOKEN_NAME, TOKEN_NAME_ACCEPTS, type TokenMatch, type TokenRecord, timeOf } from './tokens.ts'

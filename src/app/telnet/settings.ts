@@ -1,0 +1,115 @@
+/** The section `telnet`: where people reach consoles with a Telnet client. */
+import { errorMessage, VspcError } from '../../base/index.ts'
+import { formatHostPort } from '../../transport/index.ts'
+import { type HttpAddress, parseHttpAddress } from '../http-address.ts'
+
+/** As it stands in a file. */
+export interface TelnetSettings {
+  ports?: string
+  menu?: string
+  notices?: boolean
+}
+
+/** TCP ports of one loopback address, `first` to `last`. */
+export interface TelnetRange {
+  readonly host: string
+  readonly first: number
+  readonly last: number
+}
+
+export interface TelnetConfig {
+  /** Null: none. */
+  readonly ports: TelnetRange | null
+  readonly menu: HttpAddress | null
+  readonly notices: boolean
+}
+
+/** What one source of settings says; undefined where it says nothing. */
+export type TelnetLayer = { readonly [Name in keyof TelnetConfig]: TelnetConfig[Name] | undefined }
+
+export const TELNET_SCHEMA = {
+  type: 'object',
+  additionalProperties: false,
+  description:
+    'Consoles for Telnet clients, see docs/telnet.md. There is no authentication: loopback only. Default: none.',
+  properties: {
+    ports: {
+      type: 'string',
+      description:
+        'TCP ports to give to serial ports, one each and for good: `FIRST-LAST`, or `HOST:FIRST-LAST` with another ' +
+        'loopback address than 127.0.0.1. Flag `--telnet`.',
+      accepts: '"FIRST-LAST", such as 13400-13999, or "off"',
+    },
+    menu: {
+      type: 'string',
+      description: 'Where all serial ports can be chosen from: `HOST:PORT`. Flag `--telnet-menu`.',
+      accepts: '"HOST:PORT", such as 127.0.0.1:13399, or "off"',
+    },
+    notices: {
+      type: 'boolean',
+      default: true,
+      description:
+        'Say in lines that begin with `[vspc]` who is attached to what, and what happens to the VM. `false`: nothing ' +
+        "but the VM's output, for programs.",
+    },
+  },
+} as const
+
+const RANGE_ACCEPTED = 'accepted is "FIRST-LAST" or "HOST:FIRST-LAST", such as 13400-13999, or "off"'
+
+/** @throws VspcError VSPC_CONFIG_INVALID. */
+export function parseTelnetPorts(text: string): TelnetRange | null {
+  if (text === 'off') return null
+  const match = /^(?:(\[[^\]]*\]|[^:[\]]*):)?([0-9]{1,5})-([0-9]{1,5})$/.exec(text)
+  const [first, last] = [Number(match?.[2]), Number(match?.[3])]
+  if (!match || first < 1 || last > 65_535) {
+    throw new VspcError('VSPC_CONFIG_INVALID', `telnet ports "${text}" are not a range of TCP ports; ${RANGE_ACCEPTED}`)
+  }
+  if (first > last) {
+    throw new VspcError('VSPC_CONFIG_INVALID', `telnet ports "${text}" end before they begin; ${RANGE_ACCEPTED}`)
+  }
+  const { host } = loopback(`${match[1] ?? '127.0.0.1'}:${first}`, text, 'ports')
+  return { host, first, last }
+}
+
+/** @throws VspcError VSPC_CONFIG_INVALID. */
+export function parseTelnetMenu(text: string): HttpAddress | null {
+  return text === 'off' ? null : loopback(text, text, 'menu')
+}
+
+/** The rule is that of HTTP; the words are not. */
+function loopback(address: string, text: string, what: 'ports' | 'menu'): HttpAddress {
+  try {
+    const parsed = parseHttpAddress(address)
+    if (parsed !== null) return parsed
+  } catch (error) {
+    if (error instanceof VspcError && error.code === 'VSPC_HTTP_UNSAFE_BIND') {
+      throw new VspcError(
+        'VSPC_CONFIG_INVALID',
+        `telnet ${what} "${text}" can be reached from other machines, and there is no authentication: anyone could type ` +
+          'into the consoles; use 127.0.0.1 and reach it over SSH (ssh -L)',
+      )
+    }
+    const message = errorMessage(error).replace(/^http "[^"]*"/, `telnet ${what} "${text}"`)
+    throw new VspcError('VSPC_CONFIG_INVALID', message, { cause: error })
+  }
+  throw new VspcError('VSPC_CONFIG_INVALID', `telnet ${what} "${text}" has no port`)
+}
+
+/** Earlier layers count more; null when nothing is to be opened. */
+export function layTelnet(layers: readonly (TelnetLayer | undefined)[]): TelnetConfig | null {
+  const first = <Name extends keyof TelnetConfig>(name: Name): TelnetConfig[Name] | undefined =>
+    layers.find((layer) => layer?.[name] !== undefined)?.[name]
+  const ports = first('ports') ?? null
+  const menu = first('menu') ?? null
+  return ports === null && menu === null ? null : { ports, menu, notices: first('notices') ?? true }
+}
+
+/** As it would stand in a file. */
+export function telnetSettings({ ports, menu, notices }: TelnetConfig): TelnetSettings {
+  return {
+    ports: ports === null ? 'off' : `${formatHostPort(ports.host, ports.first)}-${ports.last}`,
+    menu: menu === null ? 'off' : formatHostPort(menu.host, menu.tcpPort),
+    notices,
+  }
+}

@@ -1,0 +1,25 @@
+export const TOKEN_HELP = `
+The server does not ask for tokens yet (docs/access.md): what is made now counts
+from the version on that does.
+
+A token is shown once, when it is made; the server's file keeps its SHA-256 and
+who it is for. A server sees changes of the file within seconds: no restart.
+
+FILE is the server's file of tokens (--tokens, env VSPC_TOKENS). It is made if it
+is not there, and replaced at once or not at all. Run this as the user that the
+server runs as, or as root.
+
+ROLE is viewer (see ports and what they print), operator (type and send breaks,
+too), supervisor (also put others out), admin, or one of the configuration. It
+counts on the ports of --ports: '*', 'web*' (a pattern of VM names), uuid:UUID,
+host:PATTERN. What a GROUP or a token's name may, the rules of the configuration
+say (docs/access.md).
+
+Examples:
+  vspc token add ci --role viewer --ports 'ci-*' --expires 90d >ci.token
+  VSPC_TOKEN_FILE=ci.token vspc ports
+  vspc token add alice-laptop --group ops
+  vspc token list
+  vspc token remove ci
+  vspc token hash <ci.token      for a file that another program writes
+`

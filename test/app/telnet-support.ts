@@ -1,0 +1,84 @@
+import { EventEmitter, once } from 'node:events'
+import { connect, createServer, type Socket } from 'node:net'
+import { onTestFinished } from 'vitest'
+import type { AppUnderTest } from './support.ts'
+import { eventually, until } from './support.ts'
+
+/** A range of TCP ports, of which at least most are free just now. */
+export async function freeRange(count = 8): Promise<string> {
+  const server = createServer().listen(0, '127.0.0.1')
+  await once(server, 'listening')
+  const { port } = server.address() as { port: number }
+  server.close()
+  await once(server, 'close')
+  const first = Math.min(port, 65_535 - count)
+  return `${first}-${first + count - 1}`
+}
+
+export async function telnetPortOf(app: AppUnderTest, port = 'vm1'): Promise<number> {
+  await eventually(() => app.server.table.resolve(port).telnetPort !== null)
+  return app.server.table.resolve(port).telnetPort as number
+}
+
+/** The bytes that a Telnet client sends and gets, as they are. */
+export class BareClient extends EventEmitter {
+  readonly socket: Socket
+  #chunks: Buffer[] = []
+  /** Bytes got, taken by `next` or not. */
+  length = 0
+  closed = false
+
+  private constructor(socket: Socket) {
+    super()
+    this.socket = socket
+    socket.on('data', (chunk: Buffer) => {
+      this.#chunks.push(chunk)
+      this.length += chunk.length
+      this.emit('change')
+    })
+    socket.on('error', () => {})
+    socket.on('close', () => {
+      this.closed = true
+      this.emit('change')
+    })
+  }
+
+  static async to(tcpPort: number): Promise<BareClient> {
+    const socket = connect(tcpPort, '127.0.0.1')
+    onTestFinished(() => void socket.destroy())
+    const client = new BareClient(socket)
+    await once(socket, 'connect')
+    return client
+  }
+
+  get received(): Buffer {
+    const all = Buffer.concat(this.#chunks)
+    this.#chunks = [all]
+    return all
+  }
+
+  get text(): string {
+    return this.received.toString('latin1')
+  }
+
+  /** A string goes as Latin-1. */
+  write(data: string | Uint8Array): void {
+    this.socket.write(typeof data === 'string' ? Buffer.from(data, 'latin1') : data)
+  }
+
+  async hears(text: string): Promise<void> {
+    await until(this, () => this.text.includes(text))
+  }
+
+  /** Waits for `text`, and resolves with what came before it since the last call. */
+  async next(text: string): Promise<string> {
+    await this.hears(text)
+    const before = this.text.slice(0, this.text.indexOf(text))
+    this.#chunks = [this.received.subarray(before.length + text.length)]
+    return before
+  }
+
+  async ended(): Promise<void> {
+    await until(this, () => this.closed)
+  }
+}
