@@ -511,6 +511,8 @@ export function filesOf(dataDir: string, id: string): Buffer {
   const folder = join(dataDir, 'ports', id)
   const pieces: Buffer[] = []
   let next: number | null = null
+  // Nothing is written yet.
+  if (!existsSync(folder)) return Buffer.alloc(0)
   for (const name of readdirSync(folder)
     .filter((one) => one.endsWith('.log'))
     .sort()) {

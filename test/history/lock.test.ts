@@ -11,6 +11,7 @@ import {
   writeFileSync,
 } from 'node:fs'
 import { join } from 'node:path'
+import type { Readable, Writable } from 'node:stream'
 import { expect, onTestFinished, test } from 'vitest'
 import { ManualClock } from '../../src/base/index.ts'
 import { type DirLock, lockDir } from '../../src/history/lock.ts'
@@ -159,13 +160,18 @@ test('its holder makes it anew when the directory was deleted', async () => {
 
 test('a server that was killed, and whose parent has not noticed yet, holds nothing', async () => {
   const dir = temporaryFolder()
-  // The shell starts a child and becomes a program that never waits for it.
-  const shell = spawn('sh', ['-c', 'read -r _ & echo $!; exec sleep 60'], { stdio: ['ignore', 'pipe', 'ignore'] })
+  // The shell starts a child and becomes a program that never waits for it; only then the child ends.
+  const shell = spawn('sh', ['-c', 'read -r _ <&3 & echo $!; exec sleep 60'], {
+    stdio: ['ignore', 'pipe', 'ignore', 'pipe'],
+  })
   onTestFinished(() => void shell.kill('SIGKILL'))
-  const [line] = (await once(shell.stdout, 'data')) as [Buffer]
+  const [line] = (await once(shell.stdout as Readable, 'data')) as [Buffer]
   const pid = Number(line)
+  const turn = () => new Promise((resolve) => setImmediate(resolve))
+  while (readFileSync(`/proc/${shell.pid}/comm`, 'latin1') !== 'sleep\n') await turn()
+  ;(shell.stdio[3] as Writable).end()
   const stat = () => readFileSync(`/proc/${pid}/stat`, 'latin1').split(') ')[1]?.split(' ') ?? []
-  while (stat()[0] !== 'Z') await new Promise((resolve) => setImmediate(resolve))
+  while (stat()[0] !== 'Z') await turn()
   const lock = await lockDir(dir, new ManualClock())
   const { world } = content(dir)
   await lock.release()
