@@ -1,31 +1,12 @@
 /** Metrics of following the appliance; only where it is configured. */
-import { Counter, Gauge, type Registry } from 'prom-client'
+import { Gauge, type Registry } from 'prom-client'
 import type { ApplianceTracker } from './appliance.ts'
 import { hostInfo } from './appliance-view.ts'
+import { metricReaders } from './metric-readers.ts'
 
 export function addApplianceMetrics(registry: Registry, tracker: ApplianceTracker): void {
   const registers = [registry]
-  const gauge = (name: string, help: string, read: () => number): void => {
-    new Gauge({
-      name,
-      help,
-      registers,
-      collect() {
-        this.set(read())
-      },
-    })
-  }
-  const counter = (name: string, help: string, read: () => number): void => {
-    new Counter({
-      name,
-      help,
-      registers,
-      collect() {
-        this.reset()
-        this.inc(read())
-      },
-    })
-  }
+  const { gauge, counter } = metricReaders(registry)
   new Gauge({
     name: 'vspc_appliance_host_info',
     help: 'Always 1; the host that the appliance runs on is in the label.',

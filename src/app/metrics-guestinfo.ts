@@ -1,7 +1,8 @@
 /** Metrics of following what VMs publish; only where it is configured, and nothing per VM. */
-import { Counter, Gauge, type Registry } from 'prom-client'
+import { Counter, type Registry } from 'prom-client'
 import type { CollectorStatus } from '../guestinfo/index.ts'
 import type { GuestinfoFollower } from './guestinfo.ts'
+import { metricReaders } from './metric-readers.ts'
 
 type Read = (status: CollectorStatus) => number
 
@@ -22,38 +23,19 @@ const COUNTERS: readonly (readonly [name: string, help: string, read: Read])[] =
 ]
 
 export function addGuestinfoMetrics(registry: Registry, follower: GuestinfoFollower): void {
-  const registers = [registry]
   new Counter({
     name: 'vspc_guestinfo_results_total',
     help: 'What VMs published, kept and told, by type.',
     labelNames: ['type'],
-    registers,
+    registers: [registry],
     collect() {
       this.reset()
       for (const [type, told] of Object.entries(follower.status.news)) this.inc({ type }, told)
     },
   })
-  for (const [name, help, read] of GAUGES) {
-    new Gauge({
-      name,
-      help,
-      registers,
-      collect() {
-        this.set(read(follower.status))
-      },
-    })
-  }
-  for (const [name, help, read] of COUNTERS) {
-    new Counter({
-      name,
-      help,
-      registers,
-      collect() {
-        this.reset()
-        this.inc(read(follower.status))
-      },
-    })
-  }
+  const { gauge, counter } = metricReaders(registry)
+  for (const [name, help, read] of GAUGES) gauge(name, help, () => read(follower.status))
+  for (const [name, help, read] of COUNTERS) counter(name, help, () => read(follower.status))
 }
 
 function leftOut({ store }: CollectorStatus): number {

@@ -4,6 +4,7 @@ import { Counter, Gauge, Histogram, Registry } from 'prom-client'
 import type { HistoryCounters, HistoryGauges, HistoryStore } from '../history/index.ts'
 import { openFileLimit } from '../transport/index.ts'
 import type { ConsoleMode, Counters, Port, Server } from '../vspc/index.ts'
+import { metricReaders } from './metric-readers.ts'
 
 type CounterSpec = readonly [name: string, help: string, labels?: Readonly<Record<string, string>>]
 
@@ -80,6 +81,7 @@ const LOOP_RESOLUTION_MS = 50
 /** The registry of one server. Nothing in it is shared with another one in the same process. */
 export class Metrics {
   readonly registry = new Registry()
+  readonly #readers = metricReaders(this.registry)
   readonly #goahead: Histogram
   readonly #loop = monitorEventLoopDelay({ resolution: LOOP_RESOLUTION_MS })
 
@@ -118,8 +120,8 @@ export class Metrics {
     }
     this.#addHistories(server.histories)
     this.#addPorts(server)
-    this.#addGauge('vspc_vm_connections', 'VM connections open now.', () => server.connections)
-    this.#addGauge('vspc_vmotions_open', 'vMotions begun and not ended.', () => server.cookies.size)
+    this.#readers.gauge('vspc_vm_connections', 'VM connections open now.', () => server.connections)
+    this.#readers.gauge('vspc_vmotions_open', 'vMotions begun and not ended.', () => server.cookies.size)
   }
 
   /** Ends the measuring of the event loop. */
@@ -144,34 +146,15 @@ export class Metrics {
   #addHistories(histories: HistoryStore): void {
     for (const source of Object.keys(HISTORY_COUNTERS) as (keyof HistoryCounters)[]) {
       const [name, help] = HISTORY_COUNTERS[source]
-      new Counter({
-        name,
-        help,
-        registers: [this.registry],
-        collect() {
-          this.reset()
-          this.inc(histories.counters[source])
-        },
-      })
+      this.#readers.counter(name, help, () => histories.counters[source])
     }
-    this.#addGauge('vspc_history_persistent', '1 if history is kept on disk, 0 if only in memory.', () =>
+    this.#readers.gauge('vspc_history_persistent', '1 if history is kept on disk, 0 if only in memory.', () =>
       histories.persistent ? 1 : 0,
     )
     for (const source of Object.keys(HISTORY_GAUGES) as (keyof HistoryGauges)[]) {
       const [name, help] = HISTORY_GAUGES[source]
-      this.#addGauge(name, help, () => histories.gauges[source])
+      this.#readers.gauge(name, help, () => histories.gauges[source])
     }
-  }
-
-  #addGauge(name: string, help: string, read: () => number): void {
-    new Gauge({
-      name,
-      help,
-      registers: [this.registry],
-      collect() {
-        this.set(read())
-      },
-    })
   }
 
   #addPorts(server: Server): void {
@@ -202,28 +185,26 @@ export class Metrics {
 
   /** The names that Prometheus' client libraries agree on. */
   #addProcess(): void {
-    new Counter({
-      name: 'process_cpu_seconds_total',
-      help: 'User and system CPU time.',
-      registers: [this.registry],
-      collect() {
-        const { user, system } = process.cpuUsage()
-        this.reset()
-        this.inc((user + system) / 1e6)
-      },
+    this.#readers.counter('process_cpu_seconds_total', 'User and system CPU time.', () => {
+      const { user, system } = process.cpuUsage()
+      return (user + system) / 1e6
     })
-    this.#addGauge('process_resident_memory_bytes', 'Resident memory.', () => process.memoryUsage.rss())
+    this.#readers.gauge('process_resident_memory_bytes', 'Resident memory.', () => process.memoryUsage.rss())
     const maxFiles = openFileLimit()
     if (maxFiles !== null) {
-      this.#addGauge('process_max_fds', 'Open files allowed.', () => openFileLimit() ?? maxFiles)
+      this.#readers.gauge('process_max_fds', 'Open files allowed.', () => openFileLimit() ?? maxFiles)
     }
-    this.#addGauge(
+    this.#readers.gauge(
       'process_start_time_seconds',
       'Start of the process, since 1970.',
       () => performance.timeOrigin / 1000,
     )
-    this.#addGauge('nodejs_heap_size_used_bytes', 'JavaScript heap in use.', () => process.memoryUsage().heapUsed)
-    this.#addGauge('nodejs_external_memory_bytes', 'Memory outside of the heap.', () => process.memoryUsage().external)
+    this.#readers.gauge('nodejs_heap_size_used_bytes', 'JavaScript heap in use.', () => process.memoryUsage().heapUsed)
+    this.#readers.gauge(
+      'nodejs_external_memory_bytes',
+      'Memory outside of the heap.',
+      () => process.memoryUsage().external,
+    )
   }
 
   #addLoop(): void {
@@ -244,11 +225,15 @@ export class Metrics {
       },
     })
     let last: EventLoopUtilization = performance.eventLoopUtilization()
-    this.#addGauge('vspc_event_loop_utilization_ratio', 'Busy share of the event loop since the last look.', () => {
-      const now = performance.eventLoopUtilization()
-      const { utilization } = performance.eventLoopUtilization(now, last)
-      last = now
-      return utilization
-    })
+    this.#readers.gauge(
+      'vspc_event_loop_utilization_ratio',
+      'Busy share of the event loop since the last look.',
+      () => {
+        const now = performance.eventLoopUtilization()
+        const { utilization } = performance.eventLoopUtilization(now, last)
+        last = now
+        return utilization
+      },
+    )
   }
 }

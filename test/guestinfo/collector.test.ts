@@ -16,9 +16,9 @@ import { connect, findVm, leaf, retrieveOne, type VsphereSession } from '../../s
 import { type CertificateFiles, TestCertificates } from '../support/certificates.ts'
 import { FakeEsx } from '../support/fake-rpctool-vcsim.mjs'
 import { describeWithPeers } from '../support/peers.ts'
+import { SwitchedWay } from '../support/switched-way.ts'
 import { VCSIM_PASSWORD, VCSIM_USER, Vcsim } from '../support/vcsim.ts'
 import { allVms } from '../support/vcsim-fleet.ts'
-import { SwitchedWay } from './switched-way.ts'
 
 const FAKE = fileURLToPath(new URL('../support/fake-rpctool.mjs', import.meta.url))
 const PROCESS = 'guestinfo.vspc.process.main'

@@ -1,6 +1,4 @@
 /** The client against the real simulator. */
-import { once } from 'node:events'
-import { connect as connectNet, createServer, type Server, type Socket } from 'node:net'
 import { afterAll, afterEach, beforeAll, expect, test } from 'vitest'
 import { VspcError } from '../../src/base/index.ts'
 import { parseEndpoint } from '../../src/transport/index.ts'
@@ -34,6 +32,7 @@ import {
 } from '../../src/vsphere/index.ts'
 import { type CertificateFiles, TestCertificates } from '../support/certificates.ts'
 import { describeWithPeers } from '../support/peers.ts'
+import { SwitchedWay } from '../support/switched-way.ts'
 import { VCSIM_PASSWORD, VCSIM_USER, Vcsim } from '../support/vcsim.ts'
 
 describeWithPeers(['vcsim', 'openssl'], 'the vSphere client and vcsim', () => {
@@ -387,60 +386,3 @@ describeWithPeers(['vcsim', 'openssl'], 'the vSphere client and vcsim', () => {
     expect(await list(alone, 'VirtualMachine', ['name'])).toHaveLength(2)
   })
 })
-
-/** A way to a server that can be led elsewhere, or nowhere. */
-class SwitchedWay {
-  readonly #server: Server
-  readonly #sockets = new Set<Socket>()
-  #target: number | null
-
-  private constructor(server: Server, target: number) {
-    this.#server = server
-    this.#target = target
-    server.on('connection', (socket) => this.#join(socket))
-  }
-
-  static async open(target: number): Promise<SwitchedWay> {
-    const server = createServer()
-    const way = new SwitchedWay(server, target)
-    server.listen(0, '127.0.0.1')
-    await once(server, 'listening')
-    return way
-  }
-
-  get tcpPort(): number {
-    return (this.#server.address() as { port: number }).port
-  }
-
-  /** Cuts what is there. */
-  switchTo(target: number | null): void {
-    this.#target = target
-    for (const socket of this.#sockets) socket.destroy()
-  }
-
-  close(): void {
-    this.switchTo(null)
-    this.#server.close()
-  }
-
-  #join(socket: Socket): void {
-    socket.on('error', () => {})
-    if (this.#target === null) {
-      socket.destroy()
-      return
-    }
-    const onward = connectNet(this.#target, '127.0.0.1')
-    for (const [one, another] of [
-      [socket, onward],
-      [onward, socket],
-    ] as const) {
-      this.#sockets.add(one)
-      one.on('error', () => {})
-      one.on('close', () => {
-        this.#sockets.delete(one)
-        another.destroy()
-      })
-      one.pipe(another)
-    }
-  }
-}

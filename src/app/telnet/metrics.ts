@@ -1,30 +1,10 @@
 /** Metrics of Telnet access; only where it is configured. Its consoles are counted with all others. */
-import { Counter, Gauge, type Registry } from 'prom-client'
+import type { Registry } from 'prom-client'
+import { metricReaders } from '../metric-readers.ts'
 import type { TelnetAccess } from './access.ts'
 
 export function addTelnetMetrics(registry: Registry, access: TelnetAccess): void {
-  const registers = [registry]
-  const gauge = (name: string, help: string, read: () => number): void => {
-    new Gauge({
-      name,
-      help,
-      registers,
-      collect() {
-        this.set(read())
-      },
-    })
-  }
-  const counter = (name: string, help: string, read: () => number): void => {
-    new Counter({
-      name,
-      help,
-      registers,
-      collect() {
-        this.reset()
-        this.inc(read())
-      },
-    })
-  }
+  const { gauge, counter } = metricReaders(registry)
   gauge(
     'vspc_telnet_connections',
     'Telnet clients connected now, on the menu or at a console.',

@@ -37,14 +37,15 @@ export class SwitchedWay {
   }
 
   #join(socket: Socket): void {
+    socket.on('error', () => {})
     if (this.#target === null) {
       socket.destroy()
       return
     }
     const onward = connect(this.#target, '127.0.0.1')
+    onward.on('error', () => {})
     for (const one of [socket, onward]) {
       this.#sockets.add(one)
-      one.on('error', () => {})
       one.on('close', () => {
         this.#sockets.delete(one)
         socket.destroy()
