@@ -2,6 +2,7 @@
 import { type DestinationStream, type Logger as PinoLogger, pino } from 'pino'
 import { cleanText, type Logger } from '../base/index.ts'
 import type { LogLevel } from './config-schema.ts'
+import { LogWriter } from './log-writer.ts'
 
 /** Of any object logged, or one in it. Nothing logs these; this is for the day something does. */
 const SECRETS: ReadonlySet<string> = new Set(['secret', 'password', 'token', 'authorization', 'cookie'])
@@ -15,7 +16,7 @@ const MAX_BACKLOG_BYTES = 4 << 20
  * thousand VMs that connect or move at once are a thousand lines.
  */
 const BATCH_MS = 20
-/** Written at once even so; less than what pino writes in one piece (16 KiB). */
+/** Written at once even so. */
 const BATCH_BYTES = 16_000
 
 export interface AppLogger extends Logger {
@@ -117,33 +118,20 @@ function isRecord(value: unknown): value is Record<string, unknown> {
   return typeof value === 'object' && value !== null && !Array.isArray(value)
 }
 
-/** Lines are written in batches; what still waits when the process exits is written then (pino sees to that). */
+/** Lines are written in batches; what still waits when the process exits is written then. */
 function stderrStream(form: 'json' | 'text'): DestinationStream {
-  const stderr = pino.destination({ dest: 2, sync: false, minLength: BATCH_BYTES, maxLength: MAX_BACKLOG_BYTES })
-  // Nobody reads the log any more (a closed pipe): no reason to stop serving.
-  stderr.on('error', () => {})
-  let scheduled = false
-  const flush = () => {
-    scheduled = false
-    stderr.flush()
-  }
-  const write = (line: string) => {
-    stderr.write(form === 'json' ? line : formatLine(line))
-    if (scheduled) return
-    scheduled = true
-    setTimeout(flush, BATCH_MS).unref()
-  }
-  let dropped = 0
-  stderr.on('drop', () => {
-    dropped++
+  const shown = (line: string) => (form === 'json' ? line : formatLine(line))
+  const writer = new LogWriter({
+    fd: 2,
+    maxBytes: MAX_BACKLOG_BYTES,
+    batchBytes: BATCH_BYTES,
+    batchMs: BATCH_MS,
+    missing: (dropped) => {
+      const fields = { dropped, msg: 'log lines are missing here: whoever reads the log did not keep up' }
+      return shown(`{"level":"warn"${timeField()},${JSON.stringify(fields).slice(1)}\n`)
+    },
   })
-  stderr.on('drain', () => {
-    if (dropped === 0) return
-    const fields = { dropped, msg: 'log lines are missing here: whoever reads the log did not keep up' }
-    dropped = 0
-    write(`{"level":"warn"${timeField()},${JSON.stringify(fields).slice(1)}\n`)
-  })
-  return { write }
+  return { write: (line) => writer.write(shown(line)) }
 }
 
 /** `12:34:56.789 warn  dial failed (endpoint=tcp://... reason="...")` from a JSON line. */
