@@ -1,5 +1,5 @@
 /** One VM's turn of `vspc point`: looked at, planned, disconnected, pointed, read back. */
-import { Backoff, type Clock, errorMessage, VspcError } from '../base/index.ts'
+import { Backoff, type Clock, errorMessage, pause, VspcError } from '../base/index.ts'
 import {
   addSerialPort,
   editSerialPort,
@@ -63,7 +63,7 @@ export async function pointVm(work: PointWork, selected: SelectedVm): Promise<Po
     } catch (error) {
       const mayPass = (isBusy(error) && attempt < ATTEMPTS) || isAway(work, cut, error)
       if (!mayPass) throw await connectAgain(work, selected, cut, error)
-      await pause(work, backoff.next())
+      await pause(work.clock, backoff.next(), work.signal)
     }
   }
 }
@@ -162,7 +162,7 @@ async function readBack(
     const port = step.do === 'change' ? portByKey(vm, step.port.key) : newPort(before, vm)
     const untried = vm.poweredOn && port?.status === 'untried'
     if (untried && work.clock.now() < until) {
-      await pause(work, STATUS_POLL_MS)
+      await pause(work.clock, STATUS_POLL_MS, work.signal)
       continue
     }
     if (port === null) return { step, vm, port, fault: 'the server says that it is done, but the port is not there' }
@@ -194,22 +194,4 @@ function portFault({ poweredOn }: PointVm, { connected, status }: SerialPort): s
     return 'the host has given up to connect it (unrecoverableError): it cannot use one of the two URIs, or reach the proxy'
   }
   return connected ? null : 'it is not connected, although the VM is on and it was told to be'
-}
-
-function pause({ clock, signal }: PointWork, ms: number): Promise<void> {
-  return new Promise((resolve, reject) => {
-    if (signal.aborted) {
-      reject(signal.reason)
-      return
-    }
-    const onAbort = (): void => {
-      timer.cancel()
-      reject(signal.reason)
-    }
-    const timer = clock.after(ms, () => {
-      signal.removeEventListener('abort', onAbort)
-      resolve()
-    })
-    signal.addEventListener('abort', onAbort, { once: true })
-  })
 }

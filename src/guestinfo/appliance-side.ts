@@ -1,5 +1,5 @@
 /** Guestinfo as the appliance has it: all keys of a VM at once, over the vSphere API, and news of every change. */
-import { Backoff, type Clock, systemClock, VspcError } from '../base/index.ts'
+import { Backoff, type Clock, pause, systemClock, VspcError } from '../base/index.ts'
 import {
   type Element,
   type ManagedRef,
@@ -12,7 +12,6 @@ import {
 import { diffSnapshots, type GuestChange, type GuestSnapshot } from './diff.ts'
 import { checkKey, isHiddenFromGuest } from './keys.ts'
 import { type GuestinfoLimits, guestinfoLimits } from './limits.ts'
-import { pause } from './pause.ts'
 import { emptyRecord, type GuestRecord } from './records.ts'
 import { decodeValue, encodeValue, NIL, setMessage, utf8Length } from './values.ts'
 import { emptyVicRecord } from './vic.ts'

@@ -11,6 +11,7 @@ import {
   cleanText,
   errorMessage,
   type Logger,
+  pause,
   silentLogger,
   systemClock,
   VspcError,
@@ -35,7 +36,6 @@ import { reportOf, takeSnapshot } from './diff.ts'
 import { isSecret } from './keys.ts'
 import type { ResultLine } from './ledger.ts'
 import { type GuestinfoLimits, guestinfoLimits } from './limits.ts'
-import { pause } from './pause.ts'
 import type { ResultFs } from './result-file.ts'
 import { ResultStore, type ResultStoreStatus } from './result-store.ts'
 

@@ -1,9 +1,8 @@
 /** Guestinfo as the guest has it: single keys, by name. There is no list of them, and no news: whoever waits, polls. */
-import { Backoff, type Clock, systemClock, VspcError } from '../base/index.ts'
+import { Backoff, type Clock, pause, systemClock, VspcError } from '../base/index.ts'
 import { applyChanges, diffSnapshots, type GuestChange, type GuestSnapshot } from './diff.ts'
 import { checkGuestKey, checkWritableKey } from './keys.ts'
 import { type GuestinfoLimits, guestinfoLimits } from './limits.ts'
-import { pause } from './pause.ts'
 import { formatRecord, type GuestRecord } from './records.ts'
 import { RpcTool, type RpcToolOptions } from './rpctool.ts'
 import { decodeValue, encodeValue, getMessage, setMessage } from './values.ts'

@@ -2,9 +2,8 @@
 import { execFile } from 'node:child_process'
 import { accessSync, constants, statSync } from 'node:fs'
 import { delimiter, isAbsolute, join } from 'node:path'
-import { type Clock, systemClock, VspcError } from '../base/index.ts'
+import { type Clock, pause, systemClock, VspcError } from '../base/index.ts'
 import { type GuestinfoLimits, guestinfoLimits } from './limits.ts'
-import { pause } from './pause.ts'
 import { readAnswer, type ToolOutcome, type ToolRequest } from './tool-answer.ts'
 
 export interface Tool {

@@ -1,7 +1,7 @@
 /** Telling peer relays their new next hop: before VMs are re-pointed, and again until each has heard it. */
-import { Backoff, type Clock, VspcError } from '../base/index.ts'
+import { Backoff, type Clock, pause, VspcError } from '../base/index.ts'
 import { type Failure, failureOf, type HostPlace } from './inventory.ts'
-import { pause, within } from './within.ts'
+import { within } from './within.ts'
 
 /** A next hop of a peer relay, and where it is to lead from now on. */
 export interface NextHopChange {

@@ -48,19 +48,3 @@ export function within<T>(options: WithinOptions, call: (signal: AbortSignal) =>
     )
   })
 }
-
-/** @throws the signal's reason. */
-export function pause(clock: Clock, ms: number, signal: AbortSignal): Promise<void> {
-  return new Promise((resolve, reject) => {
-    const onAbort = (): void => {
-      timer.cancel()
-      reject(signal.reason)
-    }
-    const timer = clock.after(ms, () => {
-      signal.removeEventListener('abort', onAbort)
-      resolve()
-    })
-    if (signal.aborted) onAbort()
-    else signal.addEventListener('abort', onAbort, { once: true })
-  })
-}

@@ -2,7 +2,7 @@
  * Following properties of objects through everything: a property collector of its own on the server (one shared by two
  * watches gives each a part of the news), long polls, and a new beginning after a lost session or a restarted server.
  */
-import { errorMessage, VspcError } from '../base/index.ts'
+import { errorMessage, pause, VspcError } from '../base/index.ts'
 import { leaf, type ManagedRef, node, refKey, requireRef } from './element.ts'
 import { VsphereFault } from './faults.ts'
 import { createView, forget } from './properties.ts'
@@ -86,7 +86,7 @@ export async function* watch(
       session.log.debug({ reason: errorMessage(error), retryMs }, 'vSphere watch begins anew')
       onTrouble(error, retryMs)
       pauseMs = Math.min(retryMaxMs, pauseMs * 2)
-      await pause(session, retryMs, signal)
+      await pause(session.clock, retryMs, signal)
     }
   }
 }
@@ -173,18 +173,4 @@ async function* poll(
 
 function sessionLost(): VspcError {
   return new VspcError('VSPC_VSPHERE_SESSION', 'the vSphere session was renewed, or its watch forgotten')
-}
-
-function pause(session: VsphereSession, ms: number, signal: AbortSignal): Promise<void> {
-  return new Promise((resolve, reject) => {
-    const onAbort = (): void => {
-      timer.cancel()
-      reject(signal.reason)
-    }
-    const timer = session.clock.after(ms, () => {
-      signal.removeEventListener('abort', onAbort)
-      resolve()
-    })
-    signal.addEventListener('abort', onAbort)
-  })
 }

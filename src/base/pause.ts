@@ -1,6 +1,6 @@
-import type { Clock } from '../base/index.ts'
+import type { Clock } from './clock.ts'
 
-/** @throws the signal's reason when it is aborted. */
+/** Resolves after `ms`. @throws the signal's reason when it is aborted. */
 export function pause(clock: Clock, ms: number, signal?: AbortSignal): Promise<void> {
   return new Promise((resolve, reject) => {
     if (signal?.aborted) {
