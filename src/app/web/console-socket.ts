@@ -15,5 +15,15 @@ export function openSocket(id: string, query: string, listener: SocketListener):
     else listener.bytes(new Uint8Array(data))
   })
   socket.addEventListener('close', ({ code, reason }) => listener.closed(code, reason))
-  return socket
+  return {
+    send: (data) => socket.send(data),
+    // Closed while it is being opened, a browser complains in its console; nobody listens to it any more anyway.
+    close: () =>
+      socket.readyState === WebSocket.CONNECTING
+        ? socket.addEventListener('open', () => socket.close())
+        : socket.close(),
+    get bufferedAmount() {
+      return socket.bufferedAmount
+    },
+  }
 }

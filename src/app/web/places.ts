@@ -29,7 +29,7 @@ export function parsePlace(hash: string): Place {
 }
 
 export function portPlace(id: string): string {
-  return `#/ports/${encodeURIComponent(id)}`
+  return `#/ports/${encoded(id)}`
 }
 
 export function listPlace({ text, state, host, sort }: PortQuery): string {
@@ -38,7 +38,12 @@ export function listPlace({ text, state, host, sort }: PortQuery): string {
 }
 
 export function portPath(id: string, rest = ''): string {
-  return `api/v1/ports/${encodeURIComponent(id)}${rest}`
+  return `api/v1/ports/${encoded(id)}${rest}`
+}
+
+/** Half a surrogate pair is no reason to throw: what a VM is named after must not break the list. */
+function encoded(text: string): string {
+  return encodeURIComponent(text.toWellFormed())
 }
 
 function decoded(text: string): string {

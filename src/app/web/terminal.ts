@@ -49,6 +49,8 @@ export class Terminal {
     this.#xterm = new Xterm({
       allowProposedApi: true,
       disableStdin: true,
+      // It would complain of what a VM prints, once for each wrong character.
+      logLevel: 'off',
       fontFamily:
         "ui-monospace, 'SF Mono', 'Cascadia Mono', Menlo, Consolas, 'DejaVu Sans Mono', 'Liberation Mono', monospace",
       fontSize: window.innerWidth < 600 ? 12 : 13,
