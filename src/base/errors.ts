@@ -44,6 +44,7 @@ export const CODES = {
   VSPC_CONSOLE_STALLED: { fault: 'remote', retryable: true },
   VSPC_SCREEN_UNAVAILABLE: { fault: 'system', retryable: true },
   VSPC_BREAK_UNSUPPORTED: { fault: 'remote', retryable: false },
+  VSPC_PATTERN: { fault: 'local', retryable: false },
   VSPC_REQUEST_INVALID: { fault: 'local', retryable: false },
   VSPC_SERVER_STARTING: { fault: 'system', retryable: true },
   VSPC_SERVER_STOPPING: { fault: 'system', retryable: true },

@@ -22,6 +22,7 @@ export type ExitCode = (typeof EXIT)[keyof typeof EXIT]
 /** Exit code of each coded failure; one that is not listed ends with {@link EXIT.other}. */
 export const EXIT_BY_CODE: { readonly [code in ErrorCode]?: ExitCode } = {
   VSPC_USAGE: EXIT.usage,
+  VSPC_PATTERN: EXIT.usage,
   VSPC_REQUEST_INVALID: EXIT.usage,
   VSPC_ENDPOINT_SYNTAX: EXIT.usage,
   VSPC_ENDPOINT_SCHEME: EXIT.usage,
