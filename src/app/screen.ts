@@ -13,12 +13,21 @@ export interface ScreenJob {
   readonly rows: number
   /** Lines above the screen, at most. */
   readonly scrollback: number
+  /** Index of a byte whose line is wanted. */
+  readonly mark?: number
 }
 
-export interface DrawnScreen {
-  readonly id: number
+export interface Drawing {
   /** Text and control sequences that make an empty terminal of that size show the same; no queries. */
   readonly screen: string
+  /** Index of a byte: whatever was printed from there on is still there, nothing has scrolled out or was cleared away. */
+  readonly top: number
+  /** Where the marked byte was printed, in lines from the first; null where that line is gone. */
+  readonly markLine: number | null
+}
+
+export interface DrawnScreen extends Drawing {
+  readonly id: number
 }
 
 /** Two MiB of the slowest output to draw took 1.6 s here. */
@@ -38,7 +47,7 @@ const WORKER_FILE = new URL(
 
 interface Waiting {
   readonly job: ScreenJob
-  resolve(screen: string): void
+  resolve(drawing: Drawing): void
   reject(error: VspcError): void
 }
 
@@ -67,7 +76,7 @@ export class ScreenRenderer {
    * @param bytes is given away. @param signal gives up a drawing that nobody waits for.
    * @throws VspcError VSPC_SCREEN_UNAVAILABLE.
    */
-  draw(bytes: Uint8Array, size: Omit<ScreenJob, 'id' | 'bytes'>, signal: AbortSignal): Promise<string> {
+  draw(bytes: Uint8Array, size: Omit<ScreenJob, 'id' | 'bytes'>, signal: AbortSignal): Promise<Drawing> {
     if (this.#closed) throw unavailable('the server is stopping')
     if (signal.aborted) throw unavailable('nobody waits for it')
     if (this.#waiting.length >= MAX_WAITING) throw unavailable(`${MAX_WAITING} others wait for theirs`)
@@ -114,11 +123,11 @@ export class ScreenRenderer {
   #start(): Worker {
     const worker = new Worker(WORKER_FILE, { resourceLimits: WORKER_LIMITS, stdout: true, stderr: true, env: {} })
     worker.unref()
-    worker.on('message', ({ id, screen }: DrawnScreen) => {
+    worker.on('message', ({ id, ...drawing }: DrawnScreen) => {
       const entry = this.#running
       if (entry === null || entry.job.id !== id || worker !== this.#worker) return
       this.#running = null
-      entry.resolve(screen)
+      entry.resolve(drawing)
       this.#next()
     })
     // Out of its own memory, or a bug: the job that did it fails, others get a new thread.

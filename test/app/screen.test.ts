@@ -12,8 +12,9 @@ function renderer(jobMs?: number): ScreenRenderer {
   return made
 }
 
-const draw = (made: ScreenRenderer, text: string, size: Omit<ScreenJob, 'id' | 'bytes'> = SIZE) =>
+const drawing = (made: ScreenRenderer, text: string, size: Omit<ScreenJob, 'id' | 'bytes'> = SIZE) =>
   made.draw(new TextEncoder().encode(text), size, new AbortController().signal)
+const draw = (...job: Parameters<typeof drawing>) => drawing(...job).then(({ screen }) => screen)
 
 const CODE = (code: string) => expect.objectContaining({ code })
 
@@ -37,6 +38,25 @@ test('no query survives: what is drawn asks a terminal nothing', async () => {
 test('scrollback is kept as far as it is asked for', async () => {
   const lines = Array.from({ length: 200 }, (_, at) => `line ${at}`).join('\r\n')
   expect((await draw(renderer(), lines, { ...SIZE, scrollback: 10 })).split('\r\n')).toHaveLength(34)
+})
+
+test('it is told from where on all is still there, and in which line a byte stands', async () => {
+  const line = (at: number) => `line ${String(at).padStart(4, '0')}\r\n`
+  const all = Array.from({ length: 1_000 }, (_, at) => line(at)).join('')
+  const mark = all.indexOf('line 0900')
+  const { screen, top, markLine } = await drawing(renderer(), all, { ...SIZE, scrollback: 200, mark })
+  const lines = screen.split('\r\n')
+  expect(lines[markLine ?? -1]).toBe('line 0900')
+  // What is there begins at most a piece earlier than is said, and never later.
+  const first = all.indexOf(lines[0] ?? '?')
+  expect(top).toBeGreaterThanOrEqual(first)
+  expect(top - first).toBeLessThan(600)
+  expect(await drawing(renderer(), all, { ...SIZE, scrollback: 200, mark: 0 })).toMatchObject({ markLine: null })
+  expect(await drawing(renderer(), all, { ...SIZE, scrollback: 2_000, mark: 0 })).toMatchObject({ markLine: 0, top: 0 })
+  // Cleared away, scrollback included; and a full-screen program, which has no lines.
+  const cleared = `${all}\x1b[3J\x1b[2J\x1b[Hx`
+  expect((await drawing(renderer(), cleared, { ...SIZE, scrollback: 2_000 })).top).toBeGreaterThan(all.length - 600)
+  expect(await drawing(renderer(), `a\x1b[?1049hb`, { ...SIZE, mark: 9 })).toMatchObject({ markLine: null, top: 0 })
 })
 
 /** One by one, each of these kept a terminal busy for hours before the guard, or takes it to the edge of its memory. */
@@ -131,7 +151,17 @@ test('the screen of a port, with the offset to go on at', async () => {
   expect([answer.status, answer.headers.get('content-type')]).toEqual([200, 'application/json; charset=utf-8'])
   const body = (await answer.json()) as Record<string, unknown>
   expect(body).toEqual({
-    ...{ port: id, epoch, start: 0, offset: history.next, historyStart: 0, cols: 40, rows: 5 },
+    ...{
+      port: id,
+      epoch,
+      start: 0,
+      offset: history.next,
+      historyStart: 0,
+      historyEnd: history.next,
+      cols: 40,
+      rows: 5,
+    },
+    ...{ top: expect.any(Number), markLine: null, from: null, until: null },
     screen: 'old\r\nold\r\nold\r\nold\r\nnewest line',
   })
 })
@@ -141,7 +171,24 @@ test('of part of the output only whole lines are drawn', async () => {
   expect([screen, Number(offset) - Number(start)]).toEqual(['old\r\nold\r\nnewest line', 21])
 })
 
+test('any part of the output, and when it came', async () => {
+  const { historyEnd } = (await (await get('?bytes=0')).json()) as { historyEnd: number }
+  const body = (await (await get('?end=25&bytes=13&scrollback=100&mark=20')).json()) as Record<string, unknown>
+  // Whole lines: from the first one that begins within.
+  expect(body).toMatchObject({ start: 15, offset: 25, historyStart: 0, historyEnd, top: 15, markLine: 1 })
+  expect(body['screen']).toMatch(/^old\r\nold\x1b\[1B/)
+  expect(Math.abs(Date.parse(String(body['from'])) - Date.now())).toBeLessThan(60_000)
+  expect(Date.parse(String(body['until']))).toBeGreaterThanOrEqual(Date.parse(String(body['from'])))
+  expect(await (await get('?end=999999999&mark=999999999')).json()).toMatchObject({
+    offset: historyEnd,
+    markLine: null,
+  })
+  expect(await (await get('?end=0')).json()).toMatchObject({ offset: 0, screen: '' })
+})
+
 test.each([
+  ['?end=-1', 400],
+  ['?mark=x', 400],
   ['?cols=1', 400],
   ['?cols=501', 400],
   ['?rows=0', 400],
