@@ -123,7 +123,7 @@ const PURE = [
   'access/tickets.ts',
   'access/tokens.ts',
   'vspc/identity.ts',
-  'vspc/access.ts',
+  'vspc/arbitration.ts',
   'capture/format.ts',
   'appliance/troubles.ts',
   'guestinfo/limits.ts',
@@ -367,7 +367,7 @@ const made: [string, Record<string, string>, string[]][] = [
       'vmotion/states.ts': 'export const t = setTimeout(() => process.exit(), 1)\n',
       'transport/endpoint.ts': "import { s } from './tcp.ts'\nexport const b = [Buffer.from('x'), s]\n",
       'vspc/identity.ts': "import { dial } from '../transport/index.ts'\nexport const i = dial\n",
-      'vspc/access.ts': "import { systemClock } from '../base/index.ts'\nexport const c = systemClock\n",
+      'vspc/arbitration.ts': "import { systemClock } from '../base/index.ts'\nexport const c = systemClock\n",
     },
     [
       'telnet/a.ts: pure code uses Date',
@@ -378,7 +378,7 @@ const made: [string, Record<string, string>, string[]][] = [
       'transport/endpoint.ts: pure code uses Buffer',
       'transport/endpoint.ts: pure code imports transport/tcp.ts',
       'vspc/identity.ts: pure code imports transport/index.ts',
-      'vspc/access.ts: pure code uses systemClock',
+      'vspc/arbitration.ts: pure code uses systemClock',
     ],
   ],
   [

@@ -11,9 +11,11 @@ const STATUS: { readonly [code in ErrorCode]?: number } = {
   VSPC_PATTERN: 400,
   VSPC_REQUEST_INVALID: 400,
   VSPC_NOT_ALLOWED: 403,
+  VSPC_ACCESS_DENIED: 403,
   VSPC_PORT_NOT_FOUND: 404,
   VSPC_PORT_AMBIGUOUS: 409,
   VSPC_PORT_ONLINE: 409,
+  VSPC_CONSOLE_NOT_FOUND: 404,
   VSPC_CONSOLE_BUSY: 409,
   VSPC_CONSOLE_TOO_MANY: 503,
   VSPC_SERVER_STARTING: 503,
@@ -23,6 +25,7 @@ const STATUS: { readonly [code in ErrorCode]?: number } = {
 /** Of the kind of problem, not of the single one (RFC 9457 section 3.1.3). Others are called by their status. */
 const TITLES: { readonly [code in ErrorCode]?: string } = {
   VSPC_PORT_NOT_FOUND: 'No such port',
+  VSPC_CONSOLE_NOT_FOUND: 'No such console',
   VSPC_TRACK_OFF: 'The appliance is not followed',
   VSPC_PORT_AMBIGUOUS: 'More than one port matches',
   VSPC_PORT_ONLINE: 'The port is in use',

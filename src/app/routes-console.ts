@@ -59,10 +59,10 @@ export function consoleRoute(app: FastifyInstance, server: Server): void {
       socket.terminate()
       return
     }
-    const { mode = 'read', from = null, force } = request.query
+    const { mode = 'read', from = null, force, wait } = request.query
     const console = new WsConsole(socket, port)
     socket.once('close', pings.add(console))
-    console.attach({ mode, from, force: force === '1' || force === 'true', who: whoOf(request) })
+    console.attach({ mode, from, force: isTrue(force), wait: isTrue(wait), who: whoOf(request) })
   }
 
   app.route<{ Params: PortParams; Querystring: ConsoleQuery }>({
@@ -74,8 +74,9 @@ export function consoleRoute(app: FastifyInstance, server: Server): void {
       description:
         `Subprotocol ${SUBPROTOCOL}. Binary frames are console bytes, verbatim, in both directions. Text frames are ` +
         'JSON: a ConsoleMessage from the server, a ConsoleRequest from the client. A console that falls behind is fed ' +
-        'from history; a "gap" message says what history no longer held. Close codes: 1001 the server stops, 4408 no ' +
-        'sign of life, 4409 the port is busy, 4410 the port was removed, 4429 too many consoles.',
+        'from history; a "gap" message says what history no longer held. Close codes: 1001 the server stops, 4403 not ' +
+        'allowed, 4408 no sign of life, 4409 the port is busy, 4410 the port was removed, 4411 kicked, 4429 too many ' +
+        'consoles.',
       tags: ['consoles'],
       params: PortParams,
       querystring: ConsoleQuery,
@@ -120,6 +121,10 @@ function checkHandshake({ ws, headers }: FastifyRequest): void {
     'VSPC_REQUEST_INVALID',
     `none of the offered subprotocols is known: offer ${SUBPROTOCOL}, or none at all`,
   )
+}
+
+function isTrue(flag: string | undefined): boolean {
+  return flag === '1' || flag === 'true'
 }
 
 function whoOf({ socket }: FastifyRequest): string {

@@ -5,7 +5,16 @@
 import { type Static, Type } from 'typebox'
 import { CODES } from '../base/index.ts'
 import { SCHEMES } from '../transport/index.ts'
-import type { ConsoleInfo, ConsoleMessage, ConsoleMode, ConsoleRequest, PortInfo, ServerEvent } from '../vspc/index.ts'
+import type {
+  ConsoleAction,
+  ConsoleInfo,
+  ConsoleMessage,
+  ConsoleMode,
+  ConsoleRequest,
+  ConsoleVia,
+  PortInfo,
+  ServerEvent,
+} from '../vspc/index.ts'
 import type { PortAnswer, PortGuestinfo } from './guestinfo-view.ts'
 import { APPLIANCE_EVENTS, APPLIANCE_SCHEMAS } from './schemas-appliance.ts'
 import { GUESTINFO_EVENTS, GUESTINFO_SCHEMAS } from './schemas-guestinfo.ts'
@@ -32,6 +41,7 @@ function count(description: string) {
 
 const STATES = ['online', 'offline', 'migrating'] as const
 export const CONSOLE_MODES = ['read', 'write', 'exclusive'] as const satisfies readonly ConsoleMode[]
+const CONSOLE_VIAS = ['websocket', 'telnet', 'forward'] as const satisfies readonly ConsoleVia[]
 
 export const PortInfoSchema = Type.Object(
   {
@@ -87,9 +97,16 @@ export const PortInfoSchema = Type.Object(
 export const ConsoleInfoSchema = Type.Object(
   {
     id: Type.Integer(),
-    who: Type.String({ description: 'Who, as far as known: an address.' }),
+    who: Type.String({ description: 'Who, as far as known: a user, or an address.' }),
+    address: Type.Optional(Type.String({ description: 'Where it comes from, when "who" is a user.' })),
+    via: choice(CONSOLE_VIAS, { description: '"forward": a program at the other end of the line.' }),
     mode: choice(CONSOLE_MODES),
     attachedAt: Type.String({ description: 'ISO 8601.' }),
+    lastInputAt: nullableText('ISO 8601; null before its first input.'),
+    waiting: Type.Unsafe<number | null>({
+      type: ['integer', 'null'],
+      description: 'Its place in the queue, from 1; null while it does not wait.',
+    }),
   },
   { $id: 'ConsoleInfo', description: 'An attached console.' },
 )
@@ -157,6 +174,8 @@ export const LogQuery = Type.Object(
 )
 export type LogQuery = Static<typeof LogQuery>
 
+const FLAGS = ['0', '1', 'false', 'true'] as const
+
 export const ConsoleQuery = Type.Object(
   {
     mode: Type.Optional(choice(CONSOLE_MODES, { description: 'Default: read.' })),
@@ -168,8 +187,9 @@ export const ConsoleQuery = Type.Object(
           'Offset to begin at: history, then live without a seam; negative counts from the end. Default: live only.',
       }),
     ),
-    force: Type.Optional(
-      choice(['0', '1', 'false', 'true'], { description: 'Turn those who are in the way into readers.' }),
+    force: Type.Optional(choice(FLAGS, { description: 'Turn those who are in the way into readers.' })),
+    wait: Type.Optional(
+      choice(FLAGS, { description: 'Where somebody is in the way, read until it is the turn of this console.' }),
     ),
   },
   { additionalProperties: false },
@@ -212,7 +232,24 @@ const text = { type: 'string' }
 const integer = { type: 'integer' }
 const mode = { type: 'string', enum: [...CONSOLE_MODES] }
 const state = { type: 'string', enum: [...STATES] }
-const consoles = { type: 'array', items: { $ref: 'ConsoleInfo#' } }
+const consoleInfo = { $ref: 'ConsoleInfo#' }
+const consoles = { type: 'array', items: consoleInfo }
+const at = { type: 'string', description: 'ISO 8601.' }
+const idleTakeoverMs = {
+  type: ['integer', 'null'],
+  description: 'When the first in the queue takes over unless somebody in its way types; null = never.',
+}
+const ACTIONS = [
+  'read',
+  'who',
+  'write',
+  'exclusive',
+  'request',
+  'say',
+  'break',
+  'force',
+  'kick',
+] as const satisfies readonly ConsoleAction[]
 
 const MESSAGES = {
   attached: tagged('attached', {
@@ -225,9 +262,27 @@ const MESSAGES = {
     state,
     console: integer,
     epoch: { ...text, description: 'Names this counting of offsets: with another one, offsets mean other bytes.' },
+    may: { type: 'array', items: { type: 'string', enum: [...ACTIONS] }, description: 'What it may ask for.' },
   }),
   state: tagged('state', { state, host: { type: ['string', 'null'] }, reason: text }),
-  writer: tagged('writer', { mode, writers: consoles, reason: text }),
+  writer: tagged('writer', { mode, writers: consoles, reason: text, by: consoleInfo }, ['by']),
+  queued: tagged(
+    'queued',
+    {
+      position: { ...integer, description: 'From 1; 0: it no longer waits.' },
+      mode,
+      holders: { ...consoles, description: 'Who is in the way.' },
+      idleTakeoverMs,
+      reason: { ...text, description: 'Why it no longer waits.' },
+    },
+    ['reason'],
+  ),
+  asked: tagged('asked', { by: consoleInfo, mode, idleTakeoverMs }),
+  said: tagged('said', {
+    from: { anyOf: [consoleInfo, { type: 'null' }], description: 'Null: the server, or somebody without a console.' },
+    text,
+    at,
+  }),
   gap: tagged('gap', { bytes: integer, offset: integer }),
   renamed: tagged('renamed', { name: text, port: text }),
   break: tagged('break', { on: { type: 'boolean' } }),
@@ -237,16 +292,28 @@ const MESSAGES = {
 } satisfies Described<ConsoleMessage>
 
 const REQUESTS = {
-  mode: tagged('mode', { mode, force: { type: 'boolean' } }, ['force']),
+  mode: tagged(
+    'mode',
+    {
+      mode,
+      force: { type: 'boolean', description: 'Turn those who are in the way into readers.' },
+      wait: { type: 'boolean', description: 'Where somebody is in the way, stand in the queue.' },
+    },
+    ['force', 'wait'],
+  ),
+  cancel: tagged('cancel', {}),
+  yield: tagged('yield', { to: { ...integer, description: 'A console that waits. Default: the first.' } }, ['to']),
+  kick: tagged('kick', { console: integer, reason: text }, ['reason']),
+  say: tagged('say', { text: { ...text, description: 'For all consoles of the port.' } }),
   break: tagged('break', {}),
   who: tagged('who', {}),
 } satisfies Described<ConsoleRequest>
 
-const at = { type: 'string', description: 'ISO 8601.' }
 const port = { $ref: 'Port#' }
 const portEvent = (type: string) => tagged(type, { at, port })
 const vmotionEvent = (type: string) => tagged(type, { at, port, reason: text })
-const consoleEvent = (type: string) => tagged(type, { at, port, console: { $ref: 'ConsoleInfo#' } })
+const consoleEvent = (type: string) => tagged(type, { at, port, console: consoleInfo })
+const by = { type: ['string', 'null'], description: 'Who did it; null: the server itself.' }
 
 const EVENTS = {
   'port-added': portEvent('port-added'),
@@ -262,6 +329,9 @@ const EVENTS = {
   'vmotion-refused': vmotionEvent('vmotion-refused'),
   'console-attached': consoleEvent('console-attached'),
   'console-detached': consoleEvent('console-detached'),
+  'console-mode': tagged('console-mode', { at, port, console: consoleInfo, by, reason: text }),
+  'console-kicked': tagged('console-kicked', { at, port, console: consoleInfo, by, reason: text }),
+  'console-said': tagged('console-said', { at, port, console: { anyOf: [consoleInfo, { type: 'null' }] }, by, text }),
 } satisfies Record<ServerEvent['type'], { properties: { at: object; port: object } }>
 
 /** Schemas with a name of their own in the document. */

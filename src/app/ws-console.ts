@@ -6,22 +6,27 @@
  */
 import type { WebSocket } from 'ws'
 import { errorMessage, VspcError } from '../base/index.ts'
-import type { Console, ConsoleClient, ConsoleMessage, ConsoleMode, Port } from '../vspc/index.ts'
+import type { Console, ConsoleClient, ConsoleMessage, ConsoleMode, ConsolePermit, Port } from '../vspc/index.ts'
 import { parseControl } from './console-control.ts'
 
 export interface AttachRequest {
   readonly mode: ConsoleMode
   readonly from: number | null
   readonly force: boolean
+  readonly wait: boolean
   readonly who: string
+  readonly address?: string
+  readonly permit?: ConsolePermit
 }
 
 /** Close codes of ours are 4000 plus the HTTP status that comes nearest; RFC 6455 section 7.4.2 leaves 4000 on to us. */
 const CLOSE_CODES: { readonly [code: string]: number } = {
   VSPC_SERVER_STOPPING: 1001,
+  VSPC_ACCESS_DENIED: 4403,
   VSPC_CONSOLE_STALLED: 4408,
   VSPC_CONSOLE_BUSY: 4409,
   VSPC_PORT_REMOVED: 4410,
+  VSPC_CONSOLE_KICKED: 4411,
   VSPC_CONSOLE_TOO_MANY: 4429,
 }
 const NORMAL_CLOSURE = 1000
@@ -31,6 +36,7 @@ const INTERNAL_ERROR = 1011
 const MAX_REASON_BYTES = 123
 /** Messages beyond the mark for output, for a peer that does not read. */
 const CONTROL_BYTES = 131_072
+const DROPPED_UNREAD: readonly ConsoleMessage['type'][] = ['error', 'consoles', 'said']
 /** Pings without any sign of life in between. */
 const MAX_UNANSWERED = 2
 
@@ -74,7 +80,7 @@ export class WsConsole implements ConsoleClient {
     socket.on('close', () => this.#console?.detach())
     this.#feed(() => {
       try {
-        this.#console = this.#port.attachConsole(this, request)
+        this.#console = this.#port.attachConsole(this, { ...request, via: 'websocket' })
       } catch (error) {
         this.#refuse(error)
       }
@@ -113,8 +119,8 @@ export class WsConsole implements ConsoleClient {
     const socket = this.#socket
     if (socket.readyState !== socket.OPEN) return
     if (socket.bufferedAmount > 2 * this.#highBytes + CONTROL_BYTES) {
-      // Answers to a peer that asks and does not read are dropped; anything else it would have to know.
-      if (message.type === 'error' || message.type === 'consoles') return
+      // Answers and words are dropped for a peer that does not read; anything else it would have to know.
+      if (DROPPED_UNREAD.includes(message.type)) return
       socket.terminate()
       return
     }

@@ -334,6 +334,18 @@ export const LIMITS = {
     why: 'sent to a console and not yet taken by its socket; beyond it the console is fed from history',
   },
   maxConsolesPerPort: { default: 256, min: 1, max: 65_536, why: 'each console costs a socket and a send per chunk' },
+  maxConsoleQueue: {
+    default: 16,
+    min: 1,
+    max: 1_024,
+    why: 'consoles that wait for the keyboard of one port; a further one is told that the queue is full',
+  },
+  writerIdleMs: {
+    default: 0,
+    min: 0,
+    max: 604_800_000,
+    why: 'while somebody waits, a console that may write and has typed nothing for so long gives way to the first in the queue; 0 = never',
+  },
   maxTelnetConnections: {
     default: 1_000,
     min: 1,

@@ -111,7 +111,7 @@ export class AttachCommands {
     if (!this.#feed.request(request)) this.#host.explain('not connected')
     else if (request.type === 'break') this.#host.explain('sending a break')
     else if (request.type === 'who') this.#wantsWho = true
-    else this.#news.asked(request.mode)
+    else if (request.type === 'mode') this.#news.asked(request.mode)
   }
 
   #help(): string {

@@ -10,8 +10,9 @@ const textOrNull: Check = (value) => value === null || text(value)
 const offset: Check = (value) => Number.isSafeInteger(value) && (value as number) >= 0
 const mode: Check = (value) => value === 'read' || value === 'write' || value === 'exclusive'
 const state: Check = (value) => value === 'online' || value === 'offline' || value === 'migrating'
-const consoles: Check = (value) =>
-  Array.isArray(value) && value.every((each) => fits(each, { id: offset, who: text, mode, attachedAt: text }))
+const offsetOrNull: Check = (value) => value === null || offset(value)
+const consoleInfo: Check = (value) => fits(value, { id: offset, who: text, mode, attachedAt: text })
+const consoles: Check = (value) => Array.isArray(value) && value.every(consoleInfo)
 
 /** What each message has to hold; more is allowed, and left alone. */
 const FIELDS: { readonly [type in ConsoleMessage['type']]: { readonly [field: string]: Check } } = {
@@ -25,6 +26,8 @@ const FIELDS: { readonly [type in ConsoleMessage['type']]: { readonly [field: st
     state,
     console: offset,
     epoch: text,
+    // Older servers do not say.
+    may: (value) => value === undefined || (Array.isArray(value) && value.every(text)),
   },
   state: { state, host: textOrNull, reason: text },
   writer: { mode, writers: consoles, reason: text },
@@ -34,6 +37,9 @@ const FIELDS: { readonly [type in ConsoleMessage['type']]: { readonly [field: st
   error: { code: text, message: text },
   consoles: { consoles },
   detached: { reason: text },
+  queued: { position: offset, mode, holders: consoles, idleTakeoverMs: offsetOrNull },
+  asked: { by: consoleInfo, mode, idleTakeoverMs: offsetOrNull },
+  said: { from: (value) => value === null || consoleInfo(value), text, at: text },
 }
 
 /**

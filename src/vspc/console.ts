@@ -1,10 +1,50 @@
 import { errorMessage, VspcError } from '../base/index.ts'
 import type { Load, LoadResult } from '../history/index.ts'
 import type { Port } from './port.ts'
-import type { ConsoleClient, ConsoleInfo, ConsoleMode, ConsoleRequest } from './types.ts'
+import type {
+  ConsoleAction,
+  ConsoleClient,
+  ConsoleInfo,
+  ConsoleMode,
+  ConsolePermit,
+  ConsoleRequest,
+  ConsoleVia,
+} from './types.ts'
 
 /** Fed to a lagging console at a time; more would only sit in its socket's buffer. */
 const CATCH_UP_BYTES = 65_536
+
+/** What there is to ask for: a console without a permit may all of it. */
+const ACTIONS = [
+  'read',
+  'who',
+  'write',
+  'exclusive',
+  'request',
+  'say',
+  'break',
+  'force',
+  'kick',
+] as const satisfies readonly ConsoleAction[]
+
+/** All consoles of its port, as a console sees them. */
+export interface ConsoleGroup {
+  /** @throws VspcError what is to be told to the console. */
+  request(console: Console, request: ConsoleRequest): void
+  demote(console: Console, reason: string): void
+  /** @param reason for the others. */
+  remove(console: Console, reason: string): void
+}
+
+export interface ConsoleInit {
+  readonly id: number
+  readonly who: string
+  readonly address: string | null
+  readonly via: ConsoleVia
+  readonly permit: ConsolePermit | null
+  readonly mode: ConsoleMode
+  readonly cursor: number
+}
 
 /**
  * A reader or writer attached to a port.
@@ -16,10 +56,21 @@ const CATCH_UP_BYTES = 65_536
 export class Console {
   readonly id: number
   readonly who: string
+  readonly via: ConsoleVia
+  /** Wall clock, ms. */
   readonly attachedAt: number
-  mode: ConsoleMode
+  readonly #address: string | null
+  readonly #permit: ConsolePermit | null
   readonly #port: Port
+  readonly #group: ConsoleGroup
   readonly #client: ConsoleClient
+  #mode: ConsoleMode
+  /** In the queue, from 1; 0 = it does not wait. */
+  #place = 0
+  #waitingSince = 0
+  #modeSince: number
+  /** Monotonic, ms. */
+  #lastInputAt: number | null = null
   #cursor: number
   #blocked = false
   /** What comes next is being read. */
@@ -27,19 +78,21 @@ export class Console {
   #inputPaused = false
   #detached = false
 
-  /** Made by `Port.attachConsole` only. @param attachedAt wall clock, ms. */
-  constructor(
-    port: Port,
-    client: ConsoleClient,
-    init: { id: number; who: string; mode: ConsoleMode; cursor: number; attachedAt: number },
-  ) {
+  /** Made by `Port.attachConsole` only. */
+  constructor(port: Port, group: ConsoleGroup, client: ConsoleClient, init: ConsoleInit) {
+    const { clock } = port.core
     this.#port = port
+    this.#group = group
     this.#client = client
     this.id = init.id
     this.who = init.who
-    this.mode = init.mode
+    this.via = init.via
+    this.#address = init.address
+    this.#permit = init.permit
+    this.#mode = init.mode
     this.#cursor = init.cursor
-    this.attachedAt = init.attachedAt
+    this.#modeSince = clock.now()
+    this.attachedAt = clock.wall()
   }
 
   get port(): Port {
@@ -55,8 +108,59 @@ export class Console {
     return this.#detached
   }
 
+  get mode(): ConsoleMode {
+    return this.#mode
+  }
+
+  /** Monotonic, ms: since when it stands in the queue. */
+  get waitingSince(): number {
+    return this.#waitingSince
+  }
+
+  /** Monotonic, ms: its last input, or when it got its mode. */
+  get activeAt(): number {
+    return Math.max(this.#modeSince, this.#lastInputAt ?? 0)
+  }
+
   get info(): ConsoleInfo {
-    return { id: this.id, who: this.who, mode: this.mode, attachedAt: new Date(this.attachedAt).toISOString() }
+    const { clock } = this.#port.core
+    return {
+      id: this.id,
+      who: this.who,
+      ...(this.#address === null ? {} : { address: this.#address }),
+      via: this.via,
+      mode: this.#mode,
+      attachedAt: new Date(this.attachedAt).toISOString(),
+      lastInputAt:
+        this.#lastInputAt === null ? null : new Date(clock.wall() - (clock.now() - this.#lastInputAt)).toISOString(),
+      waiting: this.#place === 0 ? null : this.#place,
+    }
+  }
+
+  /** What its holder may ask for. */
+  get allowed(): ConsoleAction[] {
+    return ACTIONS.filter((action) => this.may(action))
+  }
+
+  may(action: ConsoleAction): boolean {
+    return this.#permit?.may(action) ?? true
+  }
+
+  /** @throws VspcError VSPC_ACCESS_DENIED. */
+  check(action: ConsoleAction, detail?: string): void {
+    this.#permit?.check(action, detail)
+  }
+
+  /** By the arbiter only. @param now monotonic, ms. */
+  changeMode(mode: ConsoleMode, now: number): void {
+    this.#mode = mode
+    this.#modeSince = now
+  }
+
+  /** By the arbiter only. @param place from 1; 0 = out of the queue. @param since monotonic, ms; null = as before. */
+  changePlace(place: number, since: number | null): void {
+    if (since !== null) this.#waitingSince = since
+    this.#place = place
   }
 
   /** The transport has room again. */
@@ -130,7 +234,7 @@ export class Console {
   /** Input from the transport: `bytes` that nobody changes afterwards. In read mode it is refused, not dropped silently. */
   write(bytes: Uint8Array): void {
     if (this.#detached) return
-    if (this.mode === 'read') {
+    if (this.#mode === 'read') {
       this.notify({
         type: 'error',
         code: 'VSPC_CONSOLE_READ_ONLY',
@@ -138,6 +242,7 @@ export class Console {
       })
       return
     }
+    this.#lastInputAt = this.#port.core.clock.now()
     this.#port.input(bytes)
   }
 
@@ -145,20 +250,16 @@ export class Console {
   request(request: ConsoleRequest): void {
     if (this.#detached) return
     try {
-      if (request.type === 'mode') this.#port.setConsoleMode(this, request.mode, request.force ?? false)
-      else if (request.type === 'break') this.#sendBreak()
-      else this.notify({ type: 'consoles', consoles: this.#port.consoles.map((other) => other.info) })
+      this.#group.request(this, request)
     } catch (error) {
       if (!(error instanceof VspcError)) throw error
       this.notify({ type: 'error', code: error.code, message: error.message })
     }
   }
 
-  #sendBreak(): void {
-    if (this.mode === 'read') {
-      throw new VspcError('VSPC_CONSOLE_READ_ONLY', 'a console attached for reading cannot send a break')
-    }
-    this.#port.sendBreak()
+  /** Its holder may write no longer: it goes on as a reader, and gives up its place in the queue. */
+  demote(reason: string): void {
+    if (!this.#detached) this.#group.demote(this, reason)
   }
 
   notify(message: Parameters<ConsoleClient['notify']>[0]): void {
@@ -180,22 +281,22 @@ export class Console {
     }
   }
 
-  /** The transport is gone, or wants to go. */
-  detach(): void {
+  /** The transport is gone, or wants to go. @param reason for the other consoles. */
+  detach(reason = `${this.who} left`): void {
     if (this.#detached) return
     this.#detached = true
     // The port may be in the middle of delivering to all: this one gets nothing more.
     this.#blocked = true
     this.#load?.cancel()
-    this.#port.removeConsole(this)
+    this.#group.remove(this, reason)
   }
 
-  /** The port ends the console: says why, then has the transport closed. */
-  close(reason: string, code?: string): void {
+  /** The port ends the console: says why, then has the transport closed. @param toOthers why, for the other consoles. */
+  close(reason: string, code?: string, toOthers?: string): void {
     if (this.#detached) return
     this.notify(code === undefined ? { type: 'detached', reason } : { type: 'detached', reason, code })
     if (this.#detached) return
-    this.detach()
+    this.detach(toOthers)
     this.#client.close(reason, code)
   }
 }

@@ -1,7 +1,7 @@
 import type { Clock, Limits, Logger, Tap } from '../base/index.ts'
 import type { HistoryStore } from '../history/index.ts'
 import type { CookieTable, RandomBytes } from '../vmotion/index.ts'
-import type { WriterPolicy } from './access.ts'
+import type { WriterPolicy } from './arbitration.ts'
 import type { Port } from './port.ts'
 import type { PortTable } from './port-table.ts'
 import type { ServerEvent } from './types.ts'

@@ -1,4 +1,4 @@
-export type { WriterPolicy } from './access.ts'
+export type { WriterPolicy } from './arbitration.ts'
 export type { Console } from './console.ts'
 export type { Counters } from './core.ts'
 export { type ForwardRule, formatForward, parseForward } from './forward-rule.ts'
@@ -7,11 +7,14 @@ export type { Port } from './port.ts'
 export type { PortTable } from './port-table.ts'
 export { Server, type ServerOptions } from './server.ts'
 export type {
+  ConsoleAction,
   ConsoleClient,
   ConsoleInfo,
   ConsoleMessage,
   ConsoleMode,
+  ConsolePermit,
   ConsoleRequest,
+  ConsoleVia,
   PortEventType,
   PortInfo,
   PortState,

@@ -22,7 +22,7 @@ import { InputQueue } from './port-input.ts'
 import { DestinationOutput } from './port-output.ts'
 import { reportHandover } from './port-reports.ts'
 import { Succession } from './succession.ts'
-import type { ConsoleClient, ConsoleMessage, ConsoleMode, PortEventType, PortState } from './types.ts'
+import type { ConsoleClient, ConsoleMessage, PortEventType, PortState } from './types.ts'
 import type { VmSession } from './vm-session.ts'
 
 const NO_CONSOLES: readonly Console[] = []
@@ -271,21 +271,20 @@ export class Port implements HandoverOwner<VmSession>, HistoryOwner {
 
   /**
    * Attaches a console. From `from` on, what is in memory and the transport takes is sent before this returns.
-   * @throws VspcError VSPC_CONSOLE_BUSY, VSPC_CONSOLE_TOO_MANY.
+   * @throws VspcError VSPC_CONSOLE_BUSY, VSPC_CONSOLE_TOO_MANY, VSPC_ACCESS_DENIED.
    */
   attachConsole(client: ConsoleClient, options: AttachOptions): Console {
     this.#consoles ??= new PortConsoles(this)
     return this.#consoles.attach(client, options, this.#input?.full ?? false)
   }
 
-  /** @throws VspcError VSPC_CONSOLE_BUSY. */
-  setConsoleMode(console: Console, mode: ConsoleMode, force: boolean): void {
-    this.#consoles?.setMode(console, mode, force)
+  /** Null while there are none. */
+  get consoleGroup(): PortConsoles | null {
+    return this.#consoles
   }
 
-  removeConsole(console: Console): void {
-    this.#consoles?.remove(console)
-    if (this.consoles.length === 0) this.#consoles = null
+  consolesGone(): void {
+    this.#consoles = null
   }
 
   tellConsoles(message: ConsoleMessage): void {

@@ -23,7 +23,7 @@ import {
   type TrustedSources,
 } from '../transport/index.ts'
 import { CookieTable, type RandomBytes } from '../vmotion/index.ts'
-import type { WriterPolicy } from './access.ts'
+import type { WriterPolicy } from './arbitration.ts'
 import { type Core, Counters } from './core.ts'
 import { Dialler } from './dialler.ts'
 import { Forwards } from './forward.ts'
@@ -145,6 +145,7 @@ export class Server implements Core {
     this.writers = settings.writers
     this.limits = settings.limits
     this.histories.limits = settings.limits
+    for (const port of this.table) port.consoleGroup?.settle()
   }
 
   /**

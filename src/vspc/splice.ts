@@ -52,7 +52,7 @@ export class Splice implements ConsoleClient {
     })
     const from = options.from === null ? null : Math.max(options.from, port.history.start)
     try {
-      this.#console = port.attachConsole(this, { mode: 'write', from, who: options.who, force: false })
+      this.#console = port.attachConsole(this, { mode: 'write', from, who: options.who, via: 'forward', force: false })
     } catch (error) {
       this.#console = null
       this.#over = true

@@ -7,6 +7,26 @@ export type PortState = 'online' | 'offline' | 'migrating'
 
 export type ConsoleMode = 'read' | 'write' | 'exclusive'
 
+/** How a console is attached; `forward`: a program at the other end of the line. */
+export type ConsoleVia = 'websocket' | 'telnet' | 'forward'
+
+/** What the holder of a console may or may not do; `request`: stand in the queue. */
+export type ConsoleAction = 'read' | 'who' | 'write' | 'exclusive' | 'request' | 'say' | 'break' | 'force' | 'kick'
+
+/**
+ * What the holder of a console may do. Asked at each action, never per chunk; whoever supplies it decides, and keeps a
+ * record. When a right ends, it calls `Console.demote` or `Console.close`.
+ */
+export interface ConsolePermit {
+  /**
+   * @param detail for the record: `console 7 (bob)`.
+   * @throws VspcError VSPC_ACCESS_DENIED naming what is missing.
+   */
+  check(action: ConsoleAction, detail?: string): void
+  /** The same without a record: for telling a client what to offer. */
+  may(action: ConsoleAction): boolean
+}
+
 /** One port as shown by `GET /api/v1/ports`. */
 export interface PortInfo {
   /** Canonical lower-case UUID, plus `:LABEL` when labelled; `name:NAME` or `addr:ADDRESS` where no UUID is known. */
@@ -66,13 +86,27 @@ export type ServerEvent =
   /** `reason` in words: "VMOTION-COMPLETE", "no ABORT, but the VM runs on at its source", ... */
   | { type: VmotionEventType; at: string; port: PortInfo; reason: string }
   | { type: 'console-attached' | 'console-detached'; at: string; port: PortInfo; console: ConsoleInfo }
+  /** `console` as it is now. `by`: who did it, null = the server itself. */
+  | { type: 'console-mode'; at: string; port: PortInfo; console: ConsoleInfo; by: string | null; reason: string }
+  /** Followed by its `console-detached`. */
+  | { type: 'console-kicked'; at: string; port: PortInfo; console: ConsoleInfo; by: string | null; reason: string }
+  /** `console` null: said to all consoles of the port by somebody without one. */
+  | { type: 'console-said'; at: string; port: PortInfo; console: ConsoleInfo | null; by: string | null; text: string }
 
 export interface ConsoleInfo {
   id: number
   /** Who, as far as known: an address, or a user once there is authentication. */
   who: string
+  /** Where it comes from, when `who` is a user. */
+  address?: string
+  via: ConsoleVia
   mode: ConsoleMode
+  /** ISO 8601. */
   attachedAt: string
+  /** ISO 8601; null before its first input. */
+  lastInputAt: string | null
+  /** Its place in the queue, from 1; null while it does not wait. */
+  waiting: number | null
 }
 
 /** Control messages to a console; the text frames of subprotocol `vspc.v1`. */
@@ -90,11 +124,30 @@ export type ConsoleMessage =
       console: number
       /** Offsets are comparable while this stays the same: a new one means that the history began anew. */
       epoch: string
+      /** What this console may ask for. */
+      may: ConsoleAction[]
     }
   /** The port's state changed; `host` where it runs now. */
   | { type: 'state'; state: PortState; host: string | null; reason: string }
-  /** Who may write: this console's mode after a change, and the other writers. */
-  | { type: 'writer'; mode: ConsoleMode; writers: ConsoleInfo[]; reason: string }
+  /** Who may write: this console's mode after a change, and all writers. `by`: the console that brought it about. */
+  | { type: 'writer'; mode: ConsoleMode; writers: ConsoleInfo[]; reason: string; by?: ConsoleInfo }
+  /**
+   * This console's place in the queue for `mode`, from 1, after each change of it; 0 = it no longer waits, for this
+   * reason. `holders` are in its way; where they stay idle, the first in the queue takes over in `idleTakeoverMs`
+   * (null = never).
+   */
+  | {
+      type: 'queued'
+      position: number
+      mode: ConsoleMode
+      holders: ConsoleInfo[]
+      idleTakeoverMs: number | null
+      reason?: string
+    }
+  /** Another console waits for what this one holds. */
+  | { type: 'asked'; by: ConsoleInfo; mode: ConsoleMode; idleTakeoverMs: number | null }
+  /** Words of another console; null: of the server, or of somebody who has no console here. */
+  | { type: 'said'; from: ConsoleInfo | null; text: string; at: string }
   /** `bytes` before `offset` are lost to this reader: history no longer holds them. */
   | { type: 'gap'; bytes: number; offset: number }
   /** The VM was renamed. */
@@ -107,7 +160,21 @@ export type ConsoleMessage =
   | { type: 'detached'; reason: string; code?: string }
 
 /** Control messages from a console. */
-export type ConsoleRequest = { type: 'mode'; mode: ConsoleMode; force?: boolean } | { type: 'break' } | { type: 'who' }
+export type ConsoleRequest =
+  /**
+   * Where somebody is in the way: `force` turns them into readers, `wait` stands in the queue, neither is an error.
+   * Any answer but an error ends an earlier wait.
+   */
+  | { type: 'mode'; mode: ConsoleMode; force?: boolean; wait?: boolean }
+  /** Leaves the queue. */
+  | { type: 'cancel' }
+  /** Writes no more. With `to`, that console has the mode it waits for at once; else it is the turn of the first. */
+  | { type: 'yield'; to?: number }
+  | { type: 'kick'; console: number; reason?: string }
+  /** To all consoles of the port, this one too. */
+  | { type: 'say'; text: string }
+  | { type: 'break' }
+  | { type: 'who' }
 
 /**
  * The transport of a console (WebSocket, a spliced socket, a test), as the port sees it.

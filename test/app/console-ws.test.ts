@@ -40,6 +40,7 @@ describe('attaching', () => {
       next: 6,
       state: 'online',
       console: expect.any(Number),
+      may: ['read', 'who', 'write', 'exclusive', 'request', 'say', 'break', 'force', 'kick'],
     })
     expect(console.socket.protocol).toBe('vspc.v1')
   })

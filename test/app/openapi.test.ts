@@ -103,7 +103,7 @@ test('the console describes both kinds of frames', async () => {
   const types = (name: string) =>
     api.components.schemas[name]?.oneOf?.map(({ properties }) => properties?.['type']?.const)
   expect(types('ConsoleMessage')).toEqual(expect.arrayContaining(['attached', 'gap', 'writer', 'detached']))
-  expect(types('ConsoleRequest')).toEqual(['mode', 'break', 'who'])
+  expect(types('ConsoleRequest')).toEqual(['mode', 'cancel', 'yield', 'kick', 'say', 'break', 'who'])
   expect(types('ServerEvent')).toEqual(expect.arrayContaining(['port-added', 'vmotion-begin', 'console-attached']))
 })
 

@@ -127,8 +127,11 @@ test('the consoles of a port are listed', async () => {
     {
       id: expect.any(Number),
       who: expect.stringMatching(/^127\.0\.0\.1:\d+$/),
+      via: 'websocket',
       mode: 'exclusive',
       attachedAt: expect.stringMatching(/Z$/),
+      lastInputAt: null,
+      waiting: null,
     },
   ])
 })

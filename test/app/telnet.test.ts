@@ -66,7 +66,7 @@ describe('a console', () => {
     await RawVm.connect(app)
     const events: string[] = []
     app.server.subscribe((event) => {
-      if ('console' in event) events.push(`${event.type} ${event.console.who.replace(/\d+$/, 'N')}`)
+      if ('console' in event) events.push(`${event.type} ${event.console?.who.replace(/\d+$/, 'N')}`)
     })
     const client = await attached(app)
     expect(app.server.table.resolve('vm1').consoles.map(({ mode }) => mode)).toEqual(['write'])

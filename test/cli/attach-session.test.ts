@@ -50,8 +50,11 @@ function start(interactive: boolean, options: Partial<AttachOptions> = {}) {
 const console = (id: number, who: string, mode: ConsoleInfo['mode']): ConsoleInfo => ({
   id,
   who,
+  via: 'websocket',
   mode,
   attachedAt: '2026-01-02T03:04:05.678Z',
+  lastInputAt: null,
+  waiting: null,
 })
 
 describe('at a terminal', () => {

@@ -2,7 +2,7 @@ import { EventEmitter } from 'node:events'
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { type WebSocket, WebSocketServer } from 'ws'
-import type { ConsoleMessage, ConsoleMode, ConsoleRequest, PortInfo } from '../../src/vspc/types.ts'
+import type { ConsoleAction, ConsoleMessage, ConsoleMode, ConsoleRequest, PortInfo } from '../../src/vspc/types.ts'
 
 /**
  * A double of the server: answers as design.md 4.1 says, does what a test tells it, and remembers what it was sent. It
@@ -220,6 +220,7 @@ export class FakePort {
       next: this.next,
       state,
       epoch: 'e',
+      may: [] as ConsoleAction[],
     } as const
     for (const message of this.greeting?.(mode) ?? [{ ...attached, console: number }]) say(message)
     if (this.next > offset) console.send(this.held.subarray(offset - this.start), { binary: true })

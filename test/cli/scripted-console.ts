@@ -57,6 +57,7 @@ export class ScriptedConsole implements ConsoleConnection {
       state: 'online',
       console: 7,
       epoch: 'e',
+      may: [],
       ...more,
     })
   }

@@ -2,7 +2,15 @@ import { expect, test } from 'vitest'
 import { parseConsoleMessage } from '../../src/client/console-message.ts'
 import type { ConsoleMessage } from '../../src/vspc/types.ts'
 
-const who = { id: 1, who: 'alice', mode: 'write', attachedAt: '2026-01-01T00:00:00Z' } as const
+const who = {
+  id: 1,
+  who: 'alice',
+  via: 'websocket',
+  mode: 'write',
+  attachedAt: '2026-01-01T00:00:00Z',
+  lastInputAt: null,
+  waiting: null,
+} as const
 
 const MESSAGES: ConsoleMessage[] = [
   {
@@ -16,6 +24,7 @@ const MESSAGES: ConsoleMessage[] = [
     state: 'offline',
     console: 0,
     epoch: 'e',
+    may: ['read'],
   },
   { type: 'state', state: 'migrating', host: null, reason: '' },
   { type: 'writer', mode: 'exclusive', writers: [who], reason: '' },
@@ -26,6 +35,9 @@ const MESSAGES: ConsoleMessage[] = [
   { type: 'consoles', consoles: [] },
   { type: 'detached', reason: 'so' },
   { type: 'detached', reason: 'so', code: 'VSPC_PORT_REMOVED' },
+  { type: 'queued', position: 1, mode: 'write', holders: [who], idleTakeoverMs: 5_000 },
+  { type: 'asked', by: who, mode: 'exclusive', idleTakeoverMs: 0 },
+  { type: 'said', from: who, text: 'hello', at: '2026-01-01T00:00:00Z' },
 ]
 
 test.each(MESSAGES)('$type is understood, also with fields of a newer server', (message) => {
@@ -37,7 +49,7 @@ test.each(MESSAGES)('$type is understood, also with fields of a newer server', (
 test.each(MESSAGES)('$type with any one field missing or of another kind is not passed on', (message) => {
   for (const field of Object.keys(message)) {
     if (field === 'code') continue
-    for (const value of [undefined, field === 'on' ? 1 : true, { a: 1 }]) {
+    for (const value of [...(field === 'may' ? [] : [undefined]), field === 'on' ? 1 : true, { a: 1 }]) {
       expect(parseConsoleMessage(JSON.stringify({ ...message, [field]: value })), field).toBe('broken')
     }
   }

@@ -48,7 +48,7 @@ class World {
       setInputPaused: () => {},
       close: () => {},
     }
-    const options = { mode: 'write', from: null, who: 'bystander', force: false } as const
+    const options = { mode: 'write', from: null, who: 'bystander', via: 'websocket', force: false } as const
     const console = bench.port(vmFacts(BYSTANDER).id).attachConsole(client, options)
     const bystander = new Bystander({ vm, type: (bytes) => console.write(bytes) })
     onTestFinished(() => bystander.stop())

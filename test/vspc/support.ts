@@ -5,6 +5,8 @@ import {
   type ConsoleClient,
   type ConsoleMessage,
   type ConsoleMode,
+  type ConsolePermit,
+  type ConsoleVia,
   type Port,
   Server,
   type ServerEvent,
@@ -77,10 +79,17 @@ export class TestConsole implements ConsoleClient {
 
   constructor(
     port: Port,
-    { mode = 'write', from = null, who = 'test', force = false, takes = true }: Partial<AttachTestOptions> = {},
+    {
+      mode = 'write',
+      from = null,
+      who = 'test',
+      force = false,
+      takes = true,
+      ...more
+    }: Partial<AttachTestOptions> = {},
   ) {
     this.takes = takes
-    this.console = port.attachConsole(this, { mode, from, who, force })
+    this.console = port.attachConsole(this, { mode, from, who, via: 'websocket', force, ...more })
   }
 
   output(bytes: Uint8Array): boolean {
@@ -124,6 +133,9 @@ interface AttachTestOptions {
   who: string
   force: boolean
   takes: boolean
+  via: ConsoleVia
+  wait: boolean
+  permit: ConsolePermit
 }
 
 /** The port of an id that has to exist. */

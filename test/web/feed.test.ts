@@ -178,6 +178,7 @@ class World {
         state: 'online',
         console: 1,
         epoch,
+        may: [],
       })
       this.flush()
     }

@@ -32,7 +32,7 @@ export class TelnetConsole implements ConsoleClient, TelnetUser {
   attach(mode: Exclude<ConsoleMode, 'exclusive'>): void {
     const who = `telnet:${this.#connection.peer}`
     try {
-      this.#console = this.#port.attachConsole(this, { mode, from: null, who, force: false })
+      this.#console = this.#port.attachConsole(this, { mode, from: null, who, via: 'telnet', force: false })
     } catch (error) {
       if (mode === 'write' && error instanceof VspcError && error.code === 'VSPC_CONSOLE_BUSY') {
         this.#say(error.message)

@@ -42,6 +42,11 @@ export class TelnetWords {
         return this.#error(message.code, message.message)
       case 'detached':
         return message.reason
+      case 'said':
+        return message.from === null ? message.text : `${message.from.who} says: ${message.text}`
+      case 'asked':
+        return `${message.by.who} asks for the keyboard`
+      case 'queued':
       case 'break':
       case 'consoles':
         return null

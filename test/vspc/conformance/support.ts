@@ -444,6 +444,7 @@ export class Bench {
       mode: options.mode ?? 'write',
       from: options.from ?? null,
       who: 'tester',
+      via: 'websocket',
       force: false,
     })
     return client
