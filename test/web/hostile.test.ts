@@ -146,7 +146,7 @@ async function lie(page: Page, texts: readonly string[]): Promise<{ ports: PortI
       console: 1,
       epoch: 'e',
     } as const
-    send({ type: 'attached', mode: 'read', ...attached })
+    send({ type: 'attached', mode: 'read', may: ['read', 'who', 'write'], ...attached })
     route.onMessage((text) => {
       const { type, mode } = JSON.parse(String(text)) as { type: string; mode?: 'read' | 'write' }
       if (type === 'mode')
@@ -169,7 +169,8 @@ async function lie(page: Page, texts: readonly string[]): Promise<{ ports: PortI
 }
 
 function consoleOf(text: string, id: number): ConsoleInfo {
-  return { id, who: text, mode: 'write', attachedAt: '2026-01-02T03:04:05Z' }
+  const attachedAt = '2026-01-02T03:04:05Z'
+  return { id, who: text, address: text, via: 'websocket', mode: 'write', attachedAt, lastInputAt: null, waiting: id }
 }
 
 /** Ids that differ, whatever is in them. */
