@@ -119,11 +119,12 @@ class LayerReader {
     return readGuestinfoSection(settings, this.#source, this.#problems) ?? undefined
   }
 
-  #telnet({ ports, menu, notices }: TelnetSettings): TelnetLayer {
+  #telnet({ ports, menu, ...same }: TelnetSettings): TelnetLayer {
     return {
       ports: ports === undefined ? undefined : this.#attempt(['telnet', 'ports'], () => parseTelnetPorts(ports)),
       menu: menu === undefined ? undefined : this.#attempt(['telnet', 'menu'], () => parseTelnetMenu(menu)),
-      notices,
+      notices: same.notices,
+      binary: same.binary,
     }
   }
 

@@ -28,6 +28,7 @@ export {
   type OptionPolicy,
   OptionStates,
   type OptionStep,
+  PERSON_NVT_POLICY,
   PERSON_POLICY,
   type Side,
   TELNET_POLICY,

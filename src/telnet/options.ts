@@ -40,14 +40,25 @@ export const TELNET_POLICY: OptionPolicy = {
 }
 
 /**
- * Towards a person's Telnet client: we echo (the guest does) and never say GA, which makes it send each key at once.
- * BINARY is theirs to ask for. Window size, terminal type and the like mean nothing on a serial line, and are refused.
+ * Towards a person's Telnet client that has to ask for BINARY itself: we echo (the guest does) and never say GA, which
+ * makes it send each key at once. Window size, terminal type, LINEMODE and the like mean nothing on a serial line, and
+ * are refused.
  */
-export const PERSON_POLICY: OptionPolicy = {
+export const PERSON_NVT_POLICY: OptionPolicy = {
   offerUs: [OPTION.ECHO, OPTION.SGA],
   offerThem: [OPTION.SGA],
   acceptUs: [OPTION.BINARY, OPTION.ECHO, OPTION.SGA],
   acceptThem: [OPTION.BINARY, OPTION.SGA],
+}
+
+/**
+ * The same with BINARY offered in both directions: without it GNU telnet takes the byte 0x9D, of many a letter in
+ * UTF-8, for its escape, `-8` or not [seen]; and every client turns keys of 8 bits into what it likes.
+ */
+export const PERSON_POLICY: OptionPolicy = {
+  ...PERSON_NVT_POLICY,
+  offerUs: [...PERSON_NVT_POLICY.offerUs, OPTION.BINARY],
+  offerThem: [...PERSON_NVT_POLICY.offerThem, OPTION.BINARY],
 }
 
 const SLOTS: readonly number[] = [

@@ -28,12 +28,13 @@ describe('settings', () => {
     expect(load(undefined).telnet).toBeNull()
     expect(load({ ports: 'off', menu: 'off' }).telnet).toBeNull()
     const ports = { host: '127.0.0.1', first: 13400, last: 13999 }
-    expect(load({ ports: '13400-13999' }).telnet).toEqual({ ports, menu: null, notices: true })
-    const both = load({ ports: '[::1]:13400-13400', menu: 'localhost:13399', notices: false })
+    expect(load({ ports: '13400-13999' }).telnet).toEqual({ ports, menu: null, notices: true, binary: true })
+    const both = load({ ports: '[::1]:13400-13400', menu: 'localhost:13399', notices: false, binary: false })
     expect(both.telnet).toEqual({
       ports: { host: '::1', first: 13400, last: 13400 },
       menu: { host: 'localhost', tcpPort: 13399 },
       notices: false,
+      binary: false,
     })
     expect(load(effectiveSettings(both).telnet).telnet).toEqual(both.telnet)
   })
@@ -78,6 +79,12 @@ describe('the line editor', () => {
     ['Ctrl-U', 'abc\x15d\r', ['d'], 'abc\b \b\b \b\b \bd\r\n'],
     ['arrow and function keys', 'a\x1b[A\x1b[15~\x1bOPb\r', ['ab'], 'ab\r\n'],
     ['other control characters', 'a\t\0b\r', ['ab'], 'ab\r\n'],
+    [
+      'Enter as CR LF and as CR NUL, also where BINARY leaves them as they are',
+      'a\r\nb\r\0\n',
+      ['a', 'b', ''],
+      'a\r\nb\r\n\r\n',
+    ],
   ])('%s', (_name, keys, lines, echo) => {
     expect(typed(text(keys))).toEqual({ lines, echo, left: false })
   })

@@ -18,7 +18,7 @@ const NAWS = 31
 const latin = (...bytes: number[]) => Buffer.from(bytes).toString('latin1')
 const VM_2 = 'tcp://127.0.0.1:0?protocol=raw&name=vm2'
 const TELNET_VM = 'tcp://127.0.0.1:0?protocol=telnet&name=vm1'
-const OPENING = latin(IAC, WILL, ECHO, IAC, WILL, SGA, IAC, DO, SGA)
+const OPENING = latin(IAC, WILL, ECHO, IAC, WILL, SGA, IAC, WILL, BINARY, IAC, DO, SGA, IAC, DO, BINARY)
 
 async function startTelnet(settings: Settings = {}, limits: Partial<Limits> = {}): Promise<AppUnderTest> {
   const { telnet, ...more } = settings
@@ -80,14 +80,17 @@ describe('a console', () => {
     expect(await scrape()).toMatch(/^vspc_telnet_connections_total 1$/m)
   })
 
-  test('BINARY where it is asked for, each direction for itself: all 256 values, twice each', async () => {
-    const app = await startTelnet()
+  test.each([
+    ['is offered, and agreed to', true],
+    ['is not offered, but asked for', false],
+  ])('BINARY %s: all 256 values both ways, twice each, and back again', async (_name, binary) => {
+    const app = await startTelnet({ telnet: { binary } })
     const vm = await RawVm.connect(app)
     const client = await attached(app)
     const all = Buffer.from(Array.from({ length: 512 }, (_, i) => i >> 1))
     const doubled = Buffer.from([...all].flatMap((byte) => (byte === IAC ? [byte, byte] : [byte])))
     client.write(latin(IAC, WILL, BINARY, IAC, DO, BINARY))
-    await client.next(latin(IAC, DO, BINARY, IAC, WILL, BINARY))
+    if (!binary) await client.next(latin(IAC, DO, BINARY, IAC, WILL, BINARY))
     client.write(doubled)
     await vm.hears(all.toString('latin1'))
     await vm.print(app, all)
@@ -100,6 +103,17 @@ describe('a console', () => {
     await client.hears('\r\0x')
     client.write('!')
     await vm.hears('x\r!')
+  })
+
+  test('a client that refuses BINARY is a network virtual terminal, each direction for itself', async () => {
+    const app = await startTelnet()
+    const vm = await RawVm.connect(app)
+    const client = await attached(app)
+    client.write(latin(IAC, WONT, BINARY, IAC, DO, BINARY))
+    client.write('x\r\n\r\0')
+    await vm.hears('x\r\r')
+    await vm.print(app, '\ry')
+    await client.hears('\ry')
   })
 
   test('what means nothing on a serial line is refused; an Enter cut in two is one', async () => {

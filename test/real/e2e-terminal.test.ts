@@ -1,63 +1,15 @@
 import { expect, test } from 'vitest'
 import { describeWithPeers, GUEST_PEERS } from '../support/peers.ts'
-import type { Pty } from '../support/pty.ts'
-import { GUEST_PROMPT } from '../support/qemu.ts'
-import { boot, Events, type ServeProcess, serve, terminal, WsClient } from './support.ts'
+import { serve } from './support.ts'
+import { attach, ESCAPE, guestOf, LISTEN } from './support-person.ts'
 
-const ESCAPE = '\x1d'
-const UP = '\x1b[A'
-const LEFT = '\x1b[D'
-const LISTEN = ['--listen', 'tcp://127.0.0.1:0?protocol=raw&name=vm1']
-
-// What a person does: a real terminal, the built client, the built server, a real guest.
+// What a person does with `vspc attach`: a real terminal, the built client, the built server, a real guest. What is the
+// same for whatever people come with is in e2e-person-ways.
 describeWithPeers([...GUEST_PEERS, 'python3'], 'a person at a terminal, with a real guest', () => {
-  /** A guest at its prompt, which dials again when the server is gone. */
-  async function guestOf(server: ServeProcess): Promise<Events> {
-    const events = await Events.of(server)
-    await boot({ serial: [`tcp:127.0.0.1:${server.tcpPort()},reconnect=1`] })
-    await events.until('vm1', ({ state }) => state === 'online')
-    const console = await WsClient.attach(server, 'vm1', 'mode=read&from=0')
-    await console.output.until(GUEST_PROMPT)
-    console.close()
-    await events.next('console-detached')
-    return events
-  }
-
-  async function attach(server: ServeProcess, ...args: string[]): Promise<Pty> {
-    const pty = await terminal(['attach', ...args, 'vm1'], { env: server.env })
-    await pty.expect(/\[vspc\] attached to vm1 \(name:vm1\)[^\r]*\r\n/)
-    return pty
-  }
-
-  test('arrow keys, Ctrl-C, Ctrl-Z, UTF-8, escapes: all of it works as on the machine itself', async () => {
+  test('escapes: help, who, break, spy, and back to writing by force', async () => {
     const server = await serve(...LISTEN)
     await guestOf(server)
     const pty = await attach(server)
-
-    pty.write('echo one-$((20 + 3))\r')
-    await pty.expect('one-23\r\n')
-    await pty.expect(GUEST_PROMPT)
-    pty.write(`${UP}${LEFT}${LEFT}4\r`)
-    await pty.expect('one-54\r\n')
-    await pty.expect(GUEST_PROMPT)
-
-    pty.write('counter 1000000000 10000\r')
-    await pty.expect('\r\n10\r\n')
-    pty.write('\x03')
-    await pty.expect(GUEST_PROMPT)
-    pty.write('sleep 1000\r')
-    await pty.expect('1000\r\n')
-    pty.write('\x1a')
-    await pty.expect('Stopped')
-    pty.write('kill %1; stty -echo; cat\r')
-    await pty.expect('cat\r\n')
-
-    const text = 'grüße, 日本語, 🙂'
-    pty.write(`${text}\r`)
-    await pty.expect(`${Buffer.from(text).toString('latin1')}\r\n`)
-    pty.write('\x04stty echo\r')
-    await pty.expect(GUEST_PROMPT)
-
     pty.write(`${ESCAPE}?`)
     await pty.expect('[vspc]   ^] .  leave\r\n')
     pty.write(`${ESCAPE}w`)

@@ -273,7 +273,7 @@ export class TelnetAccess {
       return null
     }
     this.counters.accepted++
-    const connection: TelnetConnection = new TelnetConnection(stream, server, () => {
+    const connection: TelnetConnection = new TelnetConnection(stream, server, this.#options.config.binary, () => {
       this.#connections.delete(connection)
       if (this.#connections.size === 0) this.#allClosed()
     })

@@ -10,6 +10,7 @@ import {
   NvtInput,
   NvtOutput,
   OPTION,
+  PERSON_NVT_POLICY,
   PERSON_POLICY,
   type TelnetAnomaly,
   type TelnetOwner,
@@ -47,13 +48,17 @@ export class TelnetConnection implements TelnetOwner {
   #over = false
   #deadline: Timer | null = null
 
-  /** Takes ownership of `stream`. @param closed called once, when the socket is. */
-  constructor(stream: ByteStream, server: Server, closed: () => void) {
+  /**
+   * Takes ownership of `stream`.
+   * @param binary offer BINARY.
+   * @param closed called once, when the socket is.
+   */
+  constructor(stream: ByteStream, server: Server, binary: boolean, closed: () => void) {
     this.server = server
     this.peer = stream.peer.display
     this.#stream = stream
     this.#closed = closed
-    this.#session = new TelnetSession(this, PERSON_POLICY, server.limits)
+    this.#session = new TelnetSession(this, binary ? PERSON_POLICY : PERSON_NVT_POLICY, server.limits)
   }
 
   /** Begins to listen to the client; `user` gets what it says. */

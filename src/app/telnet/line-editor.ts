@@ -1,5 +1,6 @@
 /** The line that somebody types into the menu: keys in, whole lines and their echo out. Pure. */
 
+const NUL = 0x00
 const ETX = 0x03
 const EOT = 0x04
 const BS = 0x08
@@ -22,6 +23,8 @@ export interface EditorSink {
 
 export class LineEditor {
   #bytes: number[] = []
+  /** In BINARY a client's Enter may still be CR LF: one line, not two. */
+  #afterCr = false
   /** Of a function key: nothing, after ESC, or within its sequence. */
   #key: 'none' | 'escape' | 'sequence' = 'none'
 
@@ -29,6 +32,9 @@ export class LineEditor {
   push(keys: Uint8Array, sink: EditorSink): number {
     for (let at = 0; at < keys.length; at++) {
       const key = keys[at] as number
+      const wasCr = this.#afterCr
+      this.#afterCr = key === CR
+      if (wasCr && (key === LF || key === NUL)) continue
       if (this.#inFunctionKey(key)) continue
       if (key === CR || key === LF) {
         const text = new TextDecoder().decode(Uint8Array.from(this.#bytes))

@@ -8,6 +8,7 @@ export interface TelnetSettings {
   ports?: string
   menu?: string
   notices?: boolean
+  binary?: boolean
 }
 
 /** TCP ports of one loopback address, `first` to `last`. */
@@ -22,6 +23,8 @@ export interface TelnetConfig {
   readonly ports: TelnetRange | null
   readonly menu: HttpAddress | null
   readonly notices: boolean
+  /** Offer BINARY, and not only agree to it. */
+  readonly binary: boolean
 }
 
 /** What one source of settings says; undefined where it says nothing. */
@@ -51,6 +54,13 @@ export const TELNET_SCHEMA = {
       description:
         'Say in lines that begin with `[vspc]` who is attached to what, and what happens to the VM. `false`: nothing ' +
         "but the VM's output, for programs.",
+    },
+    binary: {
+      type: 'boolean',
+      default: true,
+      description:
+        'Offer BINARY (RFC 856) in both directions, so that clients pass all 8 bits. `false`: only where the client asks ' +
+        'for it; for clients that then send Enter as two characters.',
     },
   },
 } as const
@@ -102,14 +112,16 @@ export function layTelnet(layers: readonly (TelnetLayer | undefined)[]): TelnetC
     layers.find((layer) => layer?.[name] !== undefined)?.[name]
   const ports = first('ports') ?? null
   const menu = first('menu') ?? null
-  return ports === null && menu === null ? null : { ports, menu, notices: first('notices') ?? true }
+  if (ports === null && menu === null) return null
+  return { ports, menu, notices: first('notices') ?? true, binary: first('binary') ?? true }
 }
 
 /** As it would stand in a file. */
-export function telnetSettings({ ports, menu, notices }: TelnetConfig): TelnetSettings {
+export function telnetSettings({ ports, menu, notices, binary }: TelnetConfig): TelnetSettings {
   return {
     ports: ports === null ? 'off' : `${formatHostPort(ports.host, ports.first)}-${ports.last}`,
     menu: menu === null ? 'off' : formatHostPort(menu.host, menu.tcpPort),
     notices,
+    binary,
   }
 }
