@@ -117,7 +117,7 @@ async function watch(
   const began = performance.now()
   let cpu = cpuMs(server.pid)
   let at = began
-  await server.metrics()
+  let before = await server.metrics()
   while (performance.now() - began < seconds * 1_000) {
     await sleep(everyMs)
     const metrics = await server.metrics()
@@ -127,14 +127,26 @@ async function watch(
       seconds: (now - began) / 1000,
       rssMib: rssKib(server.pid) / 1024,
       cpuPercent: ((used - cpu) / (now - at)) * 100,
-      loopP99Ms: (metrics.get('vspc_event_loop_delay_seconds{quantile="0.99"}') ?? 0) * 1000,
-      loopMaxMs: (metrics.get('vspc_event_loop_delay_seconds{quantile="1"}') ?? 0) * 1000,
+      loopP99Ms: loopP99Ms(before, metrics),
+      loopMaxMs: (metrics.get('vspc_event_loop_delay_recent_max_seconds') ?? 0) * 1000,
     })
+    before = metrics
     cpu = used
     at = now
     if (samples.length % 10 === 0) await tell(samples.at(-1) as Sample)
   }
   return samples
+}
+
+/** Of what came between two looks: the upper bound of the bucket that it is in. */
+function loopP99Ms(before: ReadonlyMap<string, number>, now: ReadonlyMap<string, number>): number {
+  const more = (name: string): number => (now.get(name) ?? 0) - (before.get(name) ?? 0)
+  const wanted = more('vspc_event_loop_delay_seconds_count') * 0.99
+  for (const name of now.keys()) {
+    const bound = /^vspc_event_loop_delay_seconds_bucket\{le="([\d.]+)"\}$/.exec(name)?.[1]
+    if (bound !== undefined && more(name) >= wanted) return Number(bound) * 1000
+  }
+  return Number.POSITIVE_INFINITY
 }
 
 /** Waits until the VMs have been sent what was typed; whether they have read it is checked later. */

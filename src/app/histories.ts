@@ -9,13 +9,22 @@ const DISK_FAULTS = ['ENOSPC', 'EDQUOT', 'EIO', 'EROFS']
 
 /**
  * The histories that are configured; in memory where the disk is at fault.
+ * @param onProblem told of each when it begins and ends, as the log is.
  * @throws VspcError VSPC_HISTORY_OPEN, VSPC_HISTORY_LOCKED when the directory was named.
  */
-export async function openHistories(config: Config, log: AppLogger): Promise<HistoryStore> {
+export async function openHistories(
+  config: Config,
+  log: AppLogger,
+  onProblem: (problem: HistoryProblem) => void = () => {},
+): Promise<HistoryStore> {
   const { history, dataDir, dataDirIsDefault, limits } = config
   if (history !== 'disk') return new MemoryHistoryStore(limits, history === 'memory' ? 'all' : 'followed')
   try {
-    return await openHistoryStore({ dir: dataDir, limits, onProblem: (problem) => logProblem(problem, log) })
+    const tell = (problem: HistoryProblem): void => {
+      logProblem(problem, log)
+      onProblem(problem)
+    }
+    return await openHistoryStore({ dir: dataDir, limits, onProblem: tell })
   } catch (error) {
     if (!(error instanceof VspcError)) throw error
     const { code, message, cause } = error

@@ -8,6 +8,7 @@ import type { Server } from '../vspc/index.ts'
 import type { ApplianceTracker } from './appliance.ts'
 import { DEFAULT_HTTP } from './config-schema.ts'
 import type { GuestinfoFollower } from './guestinfo.ts'
+import type { HealthInfo } from './health-view.ts'
 import type { HttpAddress } from './http-address.ts'
 import { guardRequest, SECURITY_HEADERS } from './http-guard.ts'
 import type { Metrics } from './metrics.ts'
@@ -22,6 +23,7 @@ import { healthRoutes, type Readiness } from './routes-health.ts'
 import { logRoutes } from './routes-log.ts'
 import { portRoutes } from './routes-ports.ts'
 import { screenRoute } from './routes-screen.ts'
+import { serverRoutes } from './routes-server.ts'
 import { webRoutes } from './routes-web.ts'
 
 /** Names of VMs are at most 256 characters; percent-encoded in UTF-8 they take up to twelve times that. */
@@ -38,6 +40,7 @@ export interface HttpOptions {
   readonly log: Logger
   readonly version: string
   readonly readiness: () => Readiness
+  readonly health: () => Promise<HealthInfo>
   /** Null: the appliance is not followed. */
   readonly tracker: ApplianceTracker | null
   /** Null: what VMs publish is not followed. */
@@ -172,6 +175,7 @@ async function buildApp(options: HttpOptions, events: EventStreams): Promise<Fas
     done()
   })
   healthRoutes(app, { readiness: options.readiness, metrics: options.metrics.registry })
+  serverRoutes(app, options.health)
   openapiRoute(app)
   portRoutes(app, server, options.guestinfo)
   logRoutes(app, server)

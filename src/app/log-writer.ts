@@ -30,6 +30,8 @@ export class LogWriter {
   /** It was not written: the pipe is full. */
   #stalled = false
   #scheduled = false
+  /** Lines dropped since the start. */
+  droppedInAll = 0
   #dropped = 0
   /** Nobody reads any more. */
   #gone = false
@@ -44,6 +46,7 @@ export class LogWriter {
     const { maxBytes, batchBytes, batchMs } = this.#options
     if (this.#waitingBytes + line.length > maxBytes) {
       this.#dropped++
+      this.droppedInAll++
       return
     }
     this.#waiting.push(line)

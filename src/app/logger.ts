@@ -2,6 +2,7 @@
 import { type DestinationStream, type Logger as PinoLogger, pino } from 'pino'
 import { cleanText, type Logger } from '../base/index.ts'
 import type { LogLevel } from './config-schema.ts'
+import { LogLimit } from './log-limit.ts'
 import { LogWriter } from './log-writer.ts'
 
 /** Of any object logged, or one in it. Nothing logs these; this is for the day something does. */
@@ -22,6 +23,16 @@ const BATCH_BYTES = 16_000
 export interface AppLogger extends Logger {
   /** Takes effect at once, on children too. */
   setLevel(level: LogLevel): void
+  /** Of this logger and all its children, since the start. */
+  readonly counts: LogCounts
+}
+
+export interface LogCounts {
+  readonly lines: { readonly [level in 'info' | 'warn' | 'error']: number }
+  /** Not written: the same message came too often. */
+  readonly leftOut: number
+  /** Not written: whoever reads the log did not keep up. */
+  readonly dropped: number
 }
 
 /**
@@ -34,9 +45,22 @@ export function createLogger(level: LogLevel, output: 'json' | 'text' | Destinat
     timestamp: timeField,
     formatters: { level: (label: string) => ({ level: label }), log: withoutSecrets },
   }
-  const stream = typeof output === 'string' ? stderrStream(output) : output
-  return new LevelledLogger(pino(options, stream), { rank: RANKS[level] })
+  const stderr = typeof output === 'string' ? stderrStream(output) : null
+  const logger = pino(options, stderr ?? (output as DestinationStream))
+  const shared = {
+    rank: RANKS[level],
+    counts: { info: 0, warn: 0, error: 0 },
+    limit: new LogLimit({
+      tell: (message, leftOut) => {
+        if (shared.rank <= RANKS.warn) logger.warn({ of: message, leftOut }, LEFT_OUT)
+      },
+    }),
+    dropped: () => stderr?.dropped() ?? 0,
+  }
+  return new LevelledLogger(logger, shared)
 }
+
+const LEFT_OUT = 'lines are left out here: the same came too often'
 
 const RANKS: { readonly [level in LogLevel]: number } = {
   trace: 10,
@@ -47,42 +71,63 @@ const RANKS: { readonly [level in LogLevel]: number } = {
   silent: 99,
 }
 
+/** What a logger and all its children share. */
+interface Shared {
+  rank: number
+  readonly limit: LogLimit
+  readonly counts: { -readonly [level in keyof LogCounts['lines']]: number }
+  readonly dropped: () => number
+}
+
 /** One level for a logger and all its children, which pino's own copy when they are made. */
 class LevelledLogger implements AppLogger {
   readonly #pino: PinoLogger
-  readonly #level: { rank: number }
+  readonly #shared: Shared
 
-  constructor(logger: PinoLogger, level: { rank: number }) {
+  constructor(logger: PinoLogger, shared: Shared) {
     this.#pino = logger
-    this.#level = level
+    this.#shared = shared
+  }
+
+  get counts(): LogCounts {
+    const { counts, limit, dropped } = this.#shared
+    return { lines: counts, leftOut: limit.leftOut, dropped: dropped() }
   }
 
   setLevel(level: LogLevel): void {
-    this.#level.rank = RANKS[level]
+    this.#shared.rank = RANKS[level]
   }
 
   trace(fields: object, message: string): void {
-    if (this.#level.rank <= RANKS.trace) this.#pino.trace(fields, message)
+    if (this.#shared.rank <= RANKS.trace) this.#pino.trace(fields, message)
   }
 
   debug(fields: object, message: string): void {
-    if (this.#level.rank <= RANKS.debug) this.#pino.debug(fields, message)
+    if (this.#shared.rank <= RANKS.debug) this.#pino.debug(fields, message)
   }
 
   info(fields: object, message: string): void {
-    if (this.#level.rank <= RANKS.info) this.#pino.info(fields, message)
+    if (this.#mayLog('info', fields, message)) this.#pino.info(fields, message)
   }
 
   warn(fields: object, message: string): void {
-    if (this.#level.rank <= RANKS.warn) this.#pino.warn(fields, message)
+    if (this.#mayLog('warn', fields, message)) this.#pino.warn(fields, message)
   }
 
   error(fields: object, message: string): void {
-    if (this.#level.rank <= RANKS.error) this.#pino.error(fields, message)
+    if (this.#mayLog('error', fields, message)) this.#pino.error(fields, message)
   }
 
   child(bindings: object): Logger {
-    return new LevelledLogger(this.#pino.child(withoutSecrets(bindings)), this.#level)
+    return new LevelledLogger(this.#pino.child(withoutSecrets(bindings)), this.#shared)
+  }
+
+  /** Whoever asks for debug or trace wants to see it all. */
+  #mayLog(level: keyof LogCounts['lines'], fields: object, message: string): boolean {
+    const { rank, limit, counts } = this.#shared
+    if (rank > RANKS[level] || !limit.allows(fields, message)) return false
+    counts[level]++
+    return true
   }
 }
 
@@ -119,7 +164,7 @@ function isRecord(value: unknown): value is Record<string, unknown> {
 }
 
 /** Lines are written in batches; what still waits when the process exits is written then. */
-function stderrStream(form: 'json' | 'text'): DestinationStream {
+function stderrStream(form: 'json' | 'text'): DestinationStream & { dropped(): number } {
   const shown = (line: string) => (form === 'json' ? line : formatLine(line))
   const writer = new LogWriter({
     fd: 2,
@@ -131,7 +176,7 @@ function stderrStream(form: 'json' | 'text'): DestinationStream {
       return shown(`{"level":"warn"${timeField()},${JSON.stringify(fields).slice(1)}\n`)
     },
   })
-  return { write: (line) => writer.write(shown(line)) }
+  return { write: (line) => writer.write(shown(line)), dropped: () => writer.droppedInAll }
 }
 
 /** `12:34:56.789 warn  dial failed (endpoint=tcp://... reason="...")` from a JSON line. */

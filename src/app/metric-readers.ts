@@ -2,7 +2,7 @@
 import { Counter, Gauge, type Registry } from 'prom-client'
 
 export interface MetricReaders {
-  gauge(name: string, help: string, read: () => number): void
+  gauge(name: string, help: string, read: () => number | Promise<number>): void
   counter(name: string, help: string, read: () => number): void
 }
 
@@ -14,8 +14,8 @@ export function metricReaders(registry: Registry): MetricReaders {
         name,
         help,
         registers,
-        collect() {
-          this.set(read())
+        async collect() {
+          this.set(await read())
         },
       })
     },

@@ -18,9 +18,13 @@ export function addApplianceMetrics(registry: Registry, tracker: ApplianceTracke
       if (host !== null) this.set({ host: hostInfo(host).name }, 1)
     },
   })
-  gauge('vspc_appliance_host_since_seconds', 'When it was seen there first, since 1970; 0 while unknown.', () => {
-    return (tracker.status.since ?? 0) / 1_000
-  })
+  gauge(
+    'vspc_appliance_host_since_timestamp_seconds',
+    'When it was seen there first, since 1970; 0 while unknown.',
+    () => {
+      return (tracker.status.since ?? 0) / 1_000
+    },
+  )
   counter('vspc_appliance_moves_total', 'Moves of the appliance to another host.', () => tracker.status.moves)
   gauge('vspc_appliance_trouble', '1 while following the appliance meets with trouble.', () => {
     return tracker.status.trouble === null ? 0 : 1

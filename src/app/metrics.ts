@@ -1,10 +1,20 @@
 /** Metrics for Prometheus. Everything is read when it is asked for; nothing is counted twice, nothing per VM. */
-import { type EventLoopUtilization, monitorEventLoopDelay, performance } from 'node:perf_hooks'
 import { Counter, Gauge, Histogram, Registry } from 'prom-client'
 import type { HistoryCounters, HistoryGauges, HistoryStore } from '../history/index.ts'
-import { openFileLimit } from '../transport/index.ts'
-import type { ConsoleMode, Counters, Port, Server } from '../vspc/index.ts'
+import {
+  type ConsoleMode,
+  type Counters,
+  type Port,
+  REFUSAL_REASONS,
+  type Server,
+  type VmotionResult,
+} from '../vspc/index.ts'
+import { listenerInfo } from './listener-info.ts'
+import type { LogCounts } from './logger.ts'
+import type { LoopWatch } from './loop-watch.ts'
 import { metricReaders } from './metric-readers.ts'
+import { addPortMetrics } from './metrics-ports.ts'
+import { addLogMetrics, addProcessMetrics, watchLoop } from './metrics-process.ts'
 
 type CounterSpec = readonly [name: string, help: string, labels?: Readonly<Record<string, string>>]
 
@@ -74,18 +84,20 @@ const HISTORY_GAUGES: { readonly [name in keyof HistoryGauges]: readonly [name: 
 
 /** From 0.1 ms to the 5 s after which ESX gives up waiting by default. */
 const GOAHEAD_BUCKETS = [0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5]
-
-/** How often the event loop is looked at, ms: twenty wake-ups a second do not show in an idle server's CPU time. */
-const LOOP_RESOLUTION_MS = 50
+/** A VM's memory is copied meanwhile: seconds, or minutes for a large one. */
+const VMOTION_BUCKETS = [0.1, 0.25, 0.5, 1, 2.5, 5, 10, 15, 30, 60, 120, 300, 600]
+const VMOTION_RESULTS = ['completed', 'implicit', 'aborted', 'timed_out'] as const satisfies readonly VmotionResult[]
 
 /** The registry of one server. Nothing in it is shared with another one in the same process. */
 export class Metrics {
   readonly registry = new Registry()
+  readonly loop: LoopWatch
   readonly #readers = metricReaders(this.registry)
   readonly #goahead: Histogram
-  readonly #loop = monitorEventLoopDelay({ resolution: LOOP_RESOLUTION_MS })
+  readonly #vmotions: Histogram<'result'>
 
-  constructor(version: string) {
+  /** @param log counts its lines; null: nobody does. */
+  constructor(version: string, log: { readonly counts: LogCounts } | null = null) {
     const registers = [this.registry]
     this.#goahead = new Histogram({
       name: 'vspc_vmotion_goahead_seconds',
@@ -93,19 +105,34 @@ export class Metrics {
       buckets: GOAHEAD_BUCKETS,
       registers,
     })
+    this.#vmotions = new Histogram({
+      name: 'vspc_vmotion_duration_seconds',
+      help: 'From VMOTION-BEGIN to the end of the vMotion, by result.',
+      labelNames: ['result'],
+      buckets: VMOTION_BUCKETS,
+      registers,
+    })
+    // What has not happened yet is 0, not unknown: a rate needs the step from there.
+    for (const result of VMOTION_RESULTS) this.#vmotions.zero({ result })
     new Gauge({
       name: 'vspc_build_info',
       help: 'Always 1; the version is in the label.',
       labelNames: ['version', 'node'],
       registers,
     }).set({ version, node: process.version }, 1)
-    this.#addProcess()
-    this.#addLoop()
+    addProcessMetrics(this.registry)
+    if (log !== null) addLogMetrics(this.registry, log)
+    this.loop = watchLoop(this.registry)
   }
 
   /** @param ms from VMOTION-BEGIN to the answer. */
   observeGoahead(ms: number): void {
     this.#goahead.observe(ms / 1000)
+  }
+
+  /** @param ms from VMOTION-BEGIN to the end. */
+  observeVmotion(result: VmotionResult, ms: number): void {
+    this.#vmotions.observe({ result }, ms / 1000)
   }
 
   /** Adds what is read from a server; once. */
@@ -118,15 +145,28 @@ export class Metrics {
         server.counters,
       )
     }
+    this.#addRefusals(server)
     this.#addHistories(server.histories)
     this.#addPorts(server)
+    this.#addCertificates(server)
+    addPortMetrics(this.registry, server)
     this.#readers.gauge('vspc_vm_connections', 'VM connections open now.', () => server.connections)
+    this.#readers.gauge(
+      'vspc_vm_connections_limit',
+      'VM connections that may be open: the limit maxConnections.',
+      () => server.limits.maxConnections,
+    )
     this.#readers.gauge('vspc_vmotions_open', 'vMotions begun and not ended.', () => server.cookies.size)
+    this.#readers.gauge(
+      'vspc_history_limit_bytes',
+      'What history may take on the disk: the limit historyTotalBytes; 0 = as much as there is room.',
+      () => server.limits.historyTotalBytes,
+    )
   }
 
   /** Ends the measuring of the event loop. */
   close(): void {
-    this.#loop.disable()
+    this.loop.stop()
   }
 
   #addCounter(metric: string, sources: readonly (keyof Counters)[], counters: Counters): void {
@@ -139,6 +179,36 @@ export class Metrics {
       collect() {
         this.reset()
         for (const source of sources) this.inc({ ...COUNTERS[source][2] }, counters[source])
+      },
+    })
+  }
+
+  #addRefusals({ refusals }: Server): void {
+    new Counter({
+      name: 'vspc_vm_refusals_total',
+      help: 'Connections that got no port, by reason; GET /api/v1/health tells which.',
+      labelNames: ['reason'],
+      registers: [this.registry],
+      collect() {
+        this.reset()
+        for (const reason of REFUSAL_REASONS) this.inc({ reason }, refusals.counts[reason])
+      },
+    })
+  }
+
+  /** One series per listener that has one: as many as are configured. */
+  #addCertificates(server: Server): void {
+    new Gauge({
+      name: 'vspc_certificate_expiry_timestamp_seconds',
+      help: 'When the certificate of a VM listener runs out, since 1970.',
+      labelNames: ['listener'],
+      registers: [this.registry],
+      collect() {
+        this.reset()
+        for (const { endpoint, certificate } of server.listeners) {
+          if (certificate === null || Number.isNaN(certificate.validTo)) continue
+          this.set({ listener: listenerInfo(endpoint, null).uri }, certificate.validTo / 1000)
+        }
       },
     })
   }
@@ -181,59 +251,5 @@ export class Metrics {
         for (const [mode, count] of Object.entries(counts)) this.set({ mode }, count)
       },
     })
-  }
-
-  /** The names that Prometheus' client libraries agree on. */
-  #addProcess(): void {
-    this.#readers.counter('process_cpu_seconds_total', 'User and system CPU time.', () => {
-      const { user, system } = process.cpuUsage()
-      return (user + system) / 1e6
-    })
-    this.#readers.gauge('process_resident_memory_bytes', 'Resident memory.', () => process.memoryUsage.rss())
-    const maxFiles = openFileLimit()
-    if (maxFiles !== null) {
-      this.#readers.gauge('process_max_fds', 'Open files allowed.', () => openFileLimit() ?? maxFiles)
-    }
-    this.#readers.gauge(
-      'process_start_time_seconds',
-      'Start of the process, since 1970.',
-      () => performance.timeOrigin / 1000,
-    )
-    this.#readers.gauge('nodejs_heap_size_used_bytes', 'JavaScript heap in use.', () => process.memoryUsage().heapUsed)
-    this.#readers.gauge(
-      'nodejs_external_memory_bytes',
-      'Memory outside of the heap.',
-      () => process.memoryUsage().external,
-    )
-  }
-
-  #addLoop(): void {
-    const loop = this.#loop
-    loop.enable()
-    new Gauge({
-      name: 'vspc_event_loop_delay_seconds',
-      help: 'How much later than planned the event loop ran, since the last look.',
-      labelNames: ['quantile'],
-      registers: [this.registry],
-      collect() {
-        for (const quantile of [0.5, 0.9, 0.99, 1]) {
-          const ns = loop.count === 0 ? 0 : quantile === 1 ? loop.max : loop.percentile(quantile * 100)
-          // What is measured is the time between two looks, so the planned part comes off.
-          this.set({ quantile: String(quantile) }, Math.max(0, ns / 1e9 - LOOP_RESOLUTION_MS / 1000))
-        }
-        loop.reset()
-      },
-    })
-    let last: EventLoopUtilization = performance.eventLoopUtilization()
-    this.#readers.gauge(
-      'vspc_event_loop_utilization_ratio',
-      'Busy share of the event loop since the last look.',
-      () => {
-        const now = performance.eventLoopUtilization()
-        const { utilization } = performance.eventLoopUtilization(now, last)
-        last = now
-        return utilization
-      },
-    )
   }
 }

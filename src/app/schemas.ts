@@ -18,6 +18,7 @@ import type {
 import type { PortAnswer, PortGuestinfo } from './guestinfo-view.ts'
 import { APPLIANCE_EVENTS, APPLIANCE_SCHEMAS } from './schemas-appliance.ts'
 import { GUESTINFO_EVENTS, GUESTINFO_SCHEMAS } from './schemas-guestinfo.ts'
+import { HEALTH_SCHEMAS } from './schemas-health.ts'
 
 /** Offsets are exact: 2^53 bytes are more than any VM sends. */
 const MAX_OFFSET = Number.MAX_SAFE_INTEGER
@@ -341,6 +342,7 @@ export const NAMED_SCHEMAS: readonly object[] = [
   ProblemSchema,
   ...APPLIANCE_SCHEMAS,
   ...GUESTINFO_SCHEMAS,
+  ...HEALTH_SCHEMAS,
   { $id: 'ConsoleMessage', description: 'Text frame from the server.', oneOf: Object.values(MESSAGES) },
   { $id: 'ConsoleRequest', description: 'Text frame from the client.', oneOf: Object.values(REQUESTS) },
   {

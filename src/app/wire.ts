@@ -10,6 +10,8 @@ import { Server } from '../vspc/index.ts'
 import { ApplianceTracker } from './appliance.ts'
 import type { Config } from './config.ts'
 import { GuestinfoFollower } from './guestinfo.ts'
+import { type HealthSources, HistoryTroubles, readHealth } from './health.ts'
+import type { HealthInfo } from './health-view.ts'
 import { closeHistories, openHistories } from './histories.ts'
 import { HttpServer } from './http.ts'
 import { parseHttpAddress } from './http-address.ts'
@@ -72,6 +74,19 @@ export class RunningApp {
     return this.server.listening.map(formatEndpoint)
   }
 
+  /** How it is, as `GET /api/v1/health` tells it. */
+  health(): Promise<HealthInfo> {
+    const { metrics } = this.#parts
+    const sources: HealthSources = {
+      ...this.#parts,
+      version: productVersion(),
+      config: () => this.#config,
+      readiness: () => this.#readiness,
+      loop: metrics.loop,
+    }
+    return readHealth(sources)
+  }
+
   /**
    * Takes over a new configuration, or changes nothing: when anything in it needs a restart, nothing of it counts.
    * No connection is touched. Certificates are read again in any case; the log says how that went. VMs that follow the
@@ -114,6 +129,7 @@ export class RunningApp {
         log,
         version: productVersion(),
         readiness: () => this.#readiness,
+        health: () => this.health(),
         tracker,
         guestinfo,
       })
@@ -165,6 +181,7 @@ export function start(config: Config, options: StartOptions = {}): Promise<Runni
 interface Parts {
   readonly server: Server
   readonly histories: HistoryStore
+  readonly troubles: HistoryTroubles
   readonly metrics: Metrics
   readonly recorder: CaptureRecorder | null
   readonly tracker: ApplianceTracker | null
@@ -177,9 +194,10 @@ async function makeParts(config: Config, options: StartOptions): Promise<Parts> 
   if (config.http !== null) parseHttpAddress(formatHostPort(config.http.host, config.http.tcpPort))
   const log = options.log ?? createLogger(config.logLevel, 'json')
   const tracker = makeTracker(config, log)
-  const histories = await openHistories(config, log)
+  const troubles = new HistoryTroubles()
+  const histories = await openHistories(config, log, (problem) => troubles.take(problem, systemClock.wall()))
   const recorder = config.capture === null ? null : await openCaptures(config, config.capture, log, histories)
-  const metrics = new Metrics(productVersion())
+  const metrics = new Metrics(productVersion(), log)
   const server = new Server({
     listen: config.listen,
     dial: config.dial,
@@ -193,6 +211,7 @@ async function makeParts(config: Config, options: StartOptions): Promise<Parts> 
     log,
     random: pooledRandom(),
     observeGoahead: (ms) => metrics.observeGoahead(ms),
+    observeVmotion: (result, ms) => metrics.observeVmotion(result, ms),
     histories,
     ...(recorder === null ? {} : { tap: recorder }),
   })
@@ -200,7 +219,7 @@ async function makeParts(config: Config, options: StartOptions): Promise<Parts> 
   if (tracker !== null) addApplianceMetrics(metrics.registry, tracker)
   const guestinfo = makeFollower(config, tracker, server, log)
   if (guestinfo !== null) addGuestinfoMetrics(metrics.registry, guestinfo)
-  return { server, histories, metrics, recorder, tracker, guestinfo, log }
+  return { server, histories, troubles, metrics, recorder, tracker, guestinfo, log }
 }
 
 function makeTracker({ track, vsphere }: Config, log: AppLogger): ApplianceTracker | null {

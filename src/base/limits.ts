@@ -367,6 +367,12 @@ export const LIMITS = {
     max: 600_000,
     why: 'SIGTERM: consoles and sockets get this long to flush before the process exits',
   },
+  maxMetricPorts: {
+    default: 0,
+    min: 0,
+    max: 10_000,
+    why: 'ports with series of their own in /metrics, five each, those known longest; 0 = none: most sites have too many VMs for that',
+  },
   // Captures
   captureFileBytes: {
     default: 268_435_456,

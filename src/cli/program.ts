@@ -95,6 +95,11 @@ export const COMMANDS: readonly CommandEntry[] = [
     load: async () => (await import('./doctor.ts')).registerDoctor,
   },
   {
+    name: 'uri',
+    summary: 'print what to paste into vCenter or Nova, certificates pinned',
+    load: async () => (await import('./uri.ts')).registerUri,
+  },
+  {
     name: 'token',
     summary: 'make, list and remove the tokens that let programs and people in',
     load: async () => (await import('./token.ts')).registerToken,

@@ -1,6 +1,7 @@
 /** What every kind of transport takes and gives. */
 import type { Clock, Limits, VspcError } from '../base/index.ts'
 import type { Announcement, ByteStream, PeerInfo } from './byte-stream.ts'
+import type { CertificateFacts } from './certificate.ts'
 import type { Endpoint } from './endpoint.ts'
 import type { LinkTable } from './link-acceptor.ts'
 
@@ -43,6 +44,8 @@ export type ResumeLimit = 'resumeMs' | 'resumeBytes' | 'resumePingMs' | 'resumeD
 export interface Listening {
   /** With the port really bound, where 0 was asked for. */
   readonly endpoint: Endpoint
+  /** What it shows of itself now; null where nobody is shown anything, without TLS. */
+  readonly certificate: CertificateFacts | null
   /**
    * Stops accepting and drops peers still in the TLS handshake; streams handed over live on. The address is free on
    * return. Calling it again does nothing.

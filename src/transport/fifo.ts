@@ -41,7 +41,7 @@ export async function listenFifo(
   options: ListenOptions,
 ): Promise<Listening> {
   const listener = await FifoListener.start(endpoint, handlers, options)
-  return { endpoint, close: () => listener.close(), reload: async () => {} }
+  return { endpoint, certificate: null, close: () => listener.close(), reload: async () => {} }
 }
 
 class FifoListener {

@@ -5,6 +5,7 @@
 import { createServer, type ListenOptions as NetListenOptions, type Server, type Socket } from 'node:net'
 import { errorMessage, VspcError } from '../base/index.ts'
 import { type ByteStream, ignoreError, type PeerInfo } from './byte-stream.ts'
+import { type CertificateFacts, certificateFacts } from './certificate.ts'
 import type { ListenHandlers, ListenOptions } from './contracts.ts'
 import { DescriptorWatch } from './descriptors.ts'
 import type { Endpoint, TlsParameters } from './endpoint.ts'
@@ -79,6 +80,11 @@ export class Listener {
   get tcpPort(): number {
     const address = this.server.address()
     return address !== null && typeof address === 'object' ? address.port : 0
+  }
+
+  /** What peers are shown from now on; null without TLS. */
+  get certificate(): CertificateFacts | null {
+    return this.#tls === null ? null : certificateFacts(this.#tls.certificate)
   }
 
   /** For handshakes from now on. @throws VspcError VSPC_TLS_FILES; nothing has changed then. */

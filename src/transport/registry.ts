@@ -19,6 +19,9 @@ export async function listen(endpoint: Endpoint, handlers: ListenHandlers, optio
   if (peeling.handlers === handlers) return listening
   return {
     endpoint: listening.endpoint,
+    get certificate() {
+      return listening.certificate
+    },
     reload: () => listening.reload(),
     close() {
       peeling.close()

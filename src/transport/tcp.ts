@@ -34,6 +34,9 @@ export async function listenTcp(
   }
   return {
     endpoint: { ...endpoint, tcpPort: listener.tcpPort },
+    get certificate() {
+      return listener.certificate
+    },
     close: async () => listener.close(),
     reload: () => listener.reloadTls(endpoint.tls),
   }

@@ -15,6 +15,8 @@ const VERSIONS: Record<TlsVersion, SecureVersion> = {
 
 export interface ServerTlsContext {
   readonly context: SecureContext
+  /** What peers are shown. */
+  readonly certificate: X509Certificate
   /** Null: peers need no certificate. */
   readonly clients: ClientPolicy | null
   /** What peers will object to, such as an expired certificate: worth a log line, no reason not to start. */
@@ -47,7 +49,7 @@ export async function loadServerTls(tls: TlsParameters, wallMs: number): Promise
     all.ca = ca.pem
     warnings.push(...validityWarnings(ca.certificate, tls.ca, wallMs))
   }
-  return { context: createContext(all, tls.cert), clients, warnings }
+  return { context: createContext(all, tls.cert), certificate, clients, warnings }
 }
 
 /** @throws VspcError VSPC_TLS_FILES. */
@@ -91,7 +93,8 @@ async function loadCa(file: string): Promise<{ pem: string; certificate: X509Cer
   return { pem, certificate: parseCertificate(pem, file) }
 }
 
-async function readPem(file: string, what: string): Promise<string> {
+/** @param what it is, for the error. @throws VspcError VSPC_TLS_FILES. */
+export async function readPem(file: string, what: string): Promise<string> {
   try {
     return await readFile(file, 'utf8')
   } catch (error) {
@@ -108,7 +111,8 @@ async function readPem(file: string, what: string): Promise<string> {
   }
 }
 
-function parseCertificate(pem: string, file: string): X509Certificate {
+/** The first one. @throws VspcError VSPC_TLS_FILES. */
+export function parseCertificate(pem: string, file: string): X509Certificate {
   try {
     return new X509Certificate(pem)
   } catch (error) {

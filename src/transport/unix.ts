@@ -47,7 +47,14 @@ export async function listenUnix(
     throw listenError(endpoint, error)
   }
   // Node unlinks the path when the server closes.
-  return { endpoint, close: async () => listener.close(), reload: () => listener.reloadTls(endpoint.tls) }
+  return {
+    endpoint,
+    get certificate() {
+      return listener.certificate
+    },
+    close: async () => listener.close(),
+    reload: () => listener.reloadTls(endpoint.tls),
+  }
 }
 
 export async function dialUnix(endpoint: UnixEndpoint, options: DialOptions): Promise<ByteStream> {

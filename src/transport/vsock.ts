@@ -56,7 +56,7 @@ export async function listenVsock(
     const listener = await serverOf(libc, fd, (placeholder) =>
       Listener.start({ ...plan, address: { fd: placeholder } }, handlers, options),
     )
-    return { endpoint: bound, close: async () => listener.close(), reload: async () => {} }
+    return { endpoint: bound, certificate: null, close: async () => listener.close(), reload: async () => {} }
   } catch (error) {
     throw vsockListenError(endpoint, error)
   }

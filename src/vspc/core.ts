@@ -4,7 +4,8 @@ import type { CookieTable, RandomBytes } from '../vmotion/index.ts'
 import type { WriterPolicy } from './arbitration.ts'
 import type { Port } from './port.ts'
 import type { PortTable } from './port-table.ts'
-import type { ServerEvent } from './types.ts'
+import type { Refusals } from './refusals.ts'
+import type { ServerEvent, VmotionResult } from './types.ts'
 import type { VmSession } from './vm-session.ts'
 
 /** Plain counters, read by metrics; all of them only grow. */
@@ -55,6 +56,8 @@ export interface Core {
   /** Of all ports. */
   readonly histories: HistoryStore
   readonly counters: Counters
+  /** Connections that got no port. */
+  readonly refusals: Refusals
   /** serviceURI names we answer to; none = any. */
   readonly serviceUris: readonly string[]
   readonly writers: WriterPolicy
@@ -66,6 +69,8 @@ export interface Core {
   readonly unnamed: Set<VmSession>
   /** BEGIN to GOAHEAD or NOTNOW, ms. */
   observeGoahead(ms: number): void
+  /** BEGIN to the end, ms. */
+  observeVmotion(result: VmotionResult, ms: number): void
   /** `make` is only called when somebody listens. */
   emit(make: (at: string) => ServerEvent): void
   /** Two connections live under one id: gives the older one a port of its own. */

@@ -13,15 +13,10 @@ import {
   SUBOPTION,
   type VmMessage,
 } from '../telnet/index.ts'
-import {
-  canonicalUuid,
-  matchesService,
-  nameText,
-  parseServiceUri,
-  type ServiceUri,
-  type VmIdentity,
-} from './identity.ts'
+import { canonicalUuid, matchesService, nameText, parseServiceUri } from './identity.ts'
+import { type Introduction, introduction } from './introduction.ts'
 import type { Port } from './port.ts'
+import type { RefusalReason } from './refusals.ts'
 import type { VmSession } from './vm-session.ts'
 
 const KNOWN_TO_US = Uint8Array.from(PROXY_KNOWN_SUBOPTIONS)
@@ -30,18 +25,6 @@ const MAX_COMPLAINTS = 50
 const NOT_A_VM =
   'This is the port of a virtual serial port concentrator: virtual machines connect here, people do not.\r\n' +
   'To reach a console use: vspc ports, vspc attach NAME\r\n'
-
-/** Who a VM is, and what it was asked; dropped once the port is known and nothing is outstanding. */
-interface Introduction extends VmIdentity {
-  serviceUri: ServiceUri | null
-  direction: 'server' | 'client'
-  /** WILL-PROXY was sent: the port is attached as soon as it has a name. */
-  accepted: boolean
-  /** Questions without an answer yet, by code of the answer. */
-  waiting: Set<number>
-  biosAsked: boolean
-  knownToVm: Uint8Array | null
-}
 
 export class Dialogue {
   readonly #session: VmSession
@@ -58,10 +41,16 @@ export class Dialogue {
   start(): void {
     const session = this.#session
     session.arm(session.core.limits.negotiationMs, () => {
-      session.core.counters.negotiationTimeouts++
-      session.core.log.warn({ peer: session.peer.display }, 'no agreement on VMWARE-TELNET-EXT in time; closed')
+      this.#late('no-agreement', 'no agreement on VMWARE-TELNET-EXT in time')
       session.explain(NOT_A_VM)
     })
+  }
+
+  #late(reason: RefusalReason, what: string): void {
+    const { core, peer } = this.#session
+    core.counters.negotiationTimeouts++
+    core.refusals.note(reason, peer, what)
+    core.log.warn({ peer: peer.display }, `${what}; closed`)
   }
 
   /** Option 232, the VM's half. */
@@ -78,11 +67,10 @@ export class Dialogue {
         'the VM turned VMWARE-TELNET-EXT off: plain data from here on, no vMotion',
       )
     } else if (session.role === 'opening') {
-      session.core.counters.notVmwarePeers++
-      session.core.log.info(
-        { peer: session.peer.display },
-        'peer refuses VMWARE-TELNET-EXT: not a VM; told so and closed',
-      )
+      const { core, peer } = session
+      core.counters.notVmwarePeers++
+      core.refusals.note('not-vmware', peer, 'it refuses VMWARE-TELNET-EXT: no ESXi host')
+      core.log.info({ peer: peer.display }, 'peer refuses VMWARE-TELNET-EXT: not a VM; told so and closed')
       session.explain(NOT_A_VM)
     }
   }
@@ -90,8 +78,7 @@ export class Dialogue {
   #awaitAnnouncement(): void {
     const session = this.#session
     session.arm(session.core.limits.announceMs, () => {
-      session.core.counters.negotiationTimeouts++
-      session.core.log.warn({ peer: session.peer.display }, 'neither DO-PROXY nor VMOTION-PEER came in time; closed')
+      this.#late('no-announcement', 'neither DO-PROXY nor VMOTION-PEER came in time')
       session.refuse(0)
       session.end()
     })
@@ -161,18 +148,7 @@ export class Dialogue {
   // Introduction
 
   #introduction(): Introduction {
-    this.#intro ??= {
-      vcUuid: null,
-      biosUuid: null,
-      locationUuid: null,
-      name: '',
-      serviceUri: null,
-      direction: 'server',
-      accepted: false,
-      waiting: new Set(),
-      biosAsked: false,
-      knownToVm: null,
-    }
+    this.#intro ??= introduction()
     return this.#intro
   }
 
@@ -195,6 +171,7 @@ export class Dialogue {
     }
     if (!matchesService(uri, core.serviceUris)) {
       core.counters.wontProxy++
+      core.refusals.note('service-uri', session.peer, `its serviceURI "${uri.display}" is not one of "serviceUris"`)
       this.#complain(
         'warn',
         { ...fields(), accepted: core.serviceUris },
@@ -347,6 +324,7 @@ export class Dialogue {
     const mayPeer = session.role === 'opening' || (session.role === 'destination' && session.port === port)
     if (found === null || port === null || contradicts || !mayPeer || !port.handover.peer(session, found)) {
       core.counters.unknownPeers++
+      core.refusals.note('vmotion-peer', session.peer, 'a vMotion with an unknown or used cookie')
       // Never log the payload: most of it may be a live secret.
       this.#complain(
         'warn',

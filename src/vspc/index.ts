@@ -5,6 +5,7 @@ export { type ForwardRule, formatForward, parseForward } from './forward-rule.ts
 export { canonicalUuid } from './identity.ts'
 export type { Port } from './port.ts'
 export type { PortTable } from './port-table.ts'
+export { MAX_REFUSALS, REFUSAL_REASONS, type Refusal, type RefusalReason, Refusals } from './refusals.ts'
 export { Server, type ServerOptions } from './server.ts'
 export type {
   ConsoleAction,
@@ -20,4 +21,5 @@ export type {
   PortState,
   ServerEvent,
   VmotionEventType,
+  VmotionResult,
 } from './types.ts'

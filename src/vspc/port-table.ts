@@ -86,6 +86,7 @@ export class PortTable {
       { vm: key, label, limit, value: limits[limit] },
       'no room for another port; connection kept unattached, then closed',
     )
+    this.#core.refusals.note('no-room', session.peer, `the limit "${limit}" (${limits[limit]}) is reached`)
     session.refuse(limits.refusedLingerMs)
     return null
   }

@@ -373,7 +373,7 @@ export class Port implements HandoverOwner<VmSession>, HistoryOwner {
   report(what: HandoverReport): void {
     if (what === 'complete' || what === 'implicit-complete') this.vmotions++
     if (what === 'offline') this.offlineSince = this.core.clock.now()
-    reportHandover(this, what)
+    reportHandover(this, what, this.core.clock.now() - this.#beganAt)
   }
 
   emitPort(type: PortEventType): void {

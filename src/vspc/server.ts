@@ -31,7 +31,8 @@ import type { ForwardRule } from './forward-rule.ts'
 import { OutwardDials } from './outward.ts'
 import type { Port } from './port.ts'
 import { PortTable } from './port-table.ts'
-import type { ServerEvent } from './types.ts'
+import { type RefusalReason, Refusals } from './refusals.ts'
+import type { ServerEvent, VmotionResult } from './types.ts'
 import { type VmEntry, VmSession } from './vm-session.ts'
 
 /** Offline ports are looked over this often for those past their retention. */
@@ -58,6 +59,7 @@ export interface ServerOptions {
   readonly random: RandomBytes
   readonly tap?: Tap
   readonly observeGoahead?: (ms: number) => void
+  readonly observeVmotion?: (result: VmotionResult, ms: number) => void
   /** Of the server alone, while it runs; whoever made it closes it after `stop`. Default: in memory. */
   readonly histories?: HistoryStore
 }
@@ -74,6 +76,7 @@ export class Server implements Core {
   readonly histories: HistoryStore
   readonly epoch: string
   readonly counters = new Counters()
+  readonly refusals: Refusals
   /** Resumable streams of all listeners. */
   readonly links = new LinkTable()
   serviceUris: readonly string[]
@@ -81,6 +84,7 @@ export class Server implements Core {
   trusted: TrustedSources
   writers: WriterPolicy
   readonly observeGoahead: (ms: number) => void
+  readonly observeVmotion: (result: VmotionResult, ms: number) => void
   stopping = false
   readonly unnamed = new Set<VmSession>()
   readonly #options: ServerOptions
@@ -99,12 +103,14 @@ export class Server implements Core {
     this.limits = options.limits
     this.clock = options.clock
     this.log = options.log
+    this.refusals = new Refusals(options.clock)
     this.random = options.random
     this.tap = options.tap ?? null
     this.serviceUris = options.serviceUris
     this.trusted = options.trusted ?? parseTrustedSources([])
     this.writers = options.writers
     this.observeGoahead = options.observeGoahead ?? (() => {})
+    this.observeVmotion = options.observeVmotion ?? (() => {})
     this.cookies = new CookieTable(options.random)
     this.histories = options.histories ?? new MemoryHistoryStore(options.limits)
     this.epoch = formatHex(options.random(6), '')
@@ -118,6 +124,11 @@ export class Server implements Core {
   /** Endpoints really listened on, with the ports the system chose. */
   get listening(): readonly Endpoint[] {
     return this.#listening.map((one) => one.endpoint)
+  }
+
+  /** The same, with what they show of themselves. */
+  get listeners(): readonly Pick<Listening, 'endpoint' | 'certificate'>[] {
+    return this.#listening
   }
 
   /** VM connections open now. */
@@ -290,6 +301,7 @@ export class Server implements Core {
   #accept(entry: VmEntry, stream: ByteStream): void {
     if (this.stopping || this.#sessions.size >= this.limits.maxConnections) {
       this.counters.connectionsRefused++
+      if (!this.stopping) this.refusals.note('connections', stream.peer, 'the limit "maxConnections" is reached')
       if (!this.stopping && this.#sayAgain('maxConnections')) {
         this.log.error(
           { connections: this.#sessions.size },
@@ -311,6 +323,8 @@ export class Server implements Core {
   #problem(entry: VmEntry, problem: ListenProblem): void {
     if (problem.kind === 'handshake') this.counters.tlsFailures++
     else this.counters.listenerProblems++
+    const refused = REFUSED[problem.kind]
+    if (refused !== null) this.refusals.note(refused, problem.peer, problem.error.message)
     const what = `${problem.kind} ${problem.error.code} ${problem.peer?.address ?? ''}`
     if (!this.#sayAgain(what)) return
     this.log.warn(
@@ -366,6 +380,15 @@ export class Server implements Core {
     this.#said.set(key, now)
     return true
   }
+}
+
+/** Nobody is refused because of a certificate warning: peers judge it themselves. */
+const REFUSED: Readonly<Record<ListenProblem['kind'], RefusalReason | null>> = {
+  accept: 'accept',
+  handshake: 'tls',
+  certificate: null,
+  proxy: 'proxy',
+  resume: 'resume',
 }
 
 /** @param address stands for peers of this entry; null = each has its own. */

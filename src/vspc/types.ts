@@ -79,6 +79,9 @@ export type VmotionEventType =
   | 'vmotion-timeout'
   | 'vmotion-refused'
 
+/** `implicit`: completed as far as output shows, without COMPLETE. */
+export type VmotionResult = 'completed' | 'implicit' | 'aborted' | 'timed_out'
+
 /** A lifecycle event; `GET /api/v1/events` sends each as one server-sent event named by `type`. `at` is ISO 8601. */
 export type ServerEvent =
   | { type: PortEventType; at: string; port: PortInfo }

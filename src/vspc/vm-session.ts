@@ -350,6 +350,7 @@ export class VmSession implements TelnetOwner {
   #leftUnknown(): void {
     // A host that checks a certificate only after the handshake says no like this.
     const tls = this.transport === 'tls' ? '; it may not accept our TLS certificate' : ''
+    this.core.refusals.note('left', this.peer, `it left before it said which VM it is${tls}`)
     this.core.log.info({ peer: this.peer.display }, `peer left before it said which VM it is${tls}`)
   }
 

@@ -145,7 +145,7 @@ describeWithPeers(['vcsim', 'openssl'], 'a server that follows its appliance', (
     const metrics = await (await fetch(`${app.url}/metrics`)).text()
     expect(metrics.match(/^vspc_appliance_host_info.*$/gm)).toEqual([`vspc_appliance_host_info{host="${second}"} 1`])
     for (const line of [
-      `vspc_appliance_host_since_seconds ${Date.parse(String(after['since'])) / 1_000}`,
+      `vspc_appliance_host_since_timestamp_seconds ${Date.parse(String(after['since'])) / 1_000}`,
       'vspc_appliance_moves_total 1',
       'vspc_appliance_trouble 0',
       'vspc_vcenter_reachable 1',

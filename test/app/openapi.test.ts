@@ -47,6 +47,7 @@ test('every route is there, and none that is not', async () => {
     'GET /api/v1/appliance/plan',
     'GET /api/v1/events',
     'GET /api/v1/guestinfo',
+    'GET /api/v1/health',
     'GET /api/v1/ports',
     'GET /api/v1/ports/{id}',
     'GET /api/v1/ports/{id}/console',
