@@ -3,7 +3,7 @@
  * one peer gets wrong again and again is one entry.
  */
 import { cleanText } from '../base/index.ts'
-import type { PeerInfo } from '../transport/index.ts'
+import type { ListenProblem, PeerInfo } from '../transport/index.ts'
 
 /** Why; stable, and labels of a metric. */
 export const REFUSAL_REASONS = [
@@ -33,6 +33,20 @@ export const REFUSAL_REASONS = [
   'resume',
 ] as const
 export type RefusalReason = (typeof REFUSAL_REASONS)[number]
+
+/** Nobody is refused because of a certificate warning: peers judge it themselves. */
+const OF_LISTENERS: Readonly<Record<ListenProblem['kind'], RefusalReason | null>> = {
+  accept: 'accept',
+  handshake: 'tls',
+  certificate: null,
+  proxy: 'proxy',
+  resume: 'resume',
+}
+
+/** What a problem of a listener was for the peer; null for none. */
+export function refusalOf(kind: ListenProblem['kind']): RefusalReason | null {
+  return OF_LISTENERS[kind]
+}
 
 export interface Refusal {
   readonly reason: RefusalReason

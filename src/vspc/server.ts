@@ -31,7 +31,7 @@ import type { ForwardRule } from './forward-rule.ts'
 import { OutwardDials } from './outward.ts'
 import type { Port } from './port.ts'
 import { PortTable } from './port-table.ts'
-import { type RefusalReason, Refusals } from './refusals.ts'
+import { Refusals, refusalOf } from './refusals.ts'
 import type { ServerEvent, VmotionResult } from './types.ts'
 import { type VmEntry, VmSession } from './vm-session.ts'
 
@@ -323,7 +323,7 @@ export class Server implements Core {
   #problem(entry: VmEntry, problem: ListenProblem): void {
     if (problem.kind === 'handshake') this.counters.tlsFailures++
     else this.counters.listenerProblems++
-    const refused = REFUSED[problem.kind]
+    const refused = refusalOf(problem.kind)
     if (refused !== null) this.refusals.note(refused, problem.peer, problem.error.message)
     const what = `${problem.kind} ${problem.error.code} ${problem.peer?.address ?? ''}`
     if (!this.#sayAgain(what)) return
@@ -380,15 +380,6 @@ export class Server implements Core {
     this.#said.set(key, now)
     return true
   }
-}
-
-/** Nobody is refused because of a certificate warning: peers judge it themselves. */
-const REFUSED: Readonly<Record<ListenProblem['kind'], RefusalReason | null>> = {
-  accept: 'accept',
-  handshake: 'tls',
-  certificate: null,
-  proxy: 'proxy',
-  resume: 'resume',
 }
 
 /** @param address stands for peers of this entry; null = each has its own. */
