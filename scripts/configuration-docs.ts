@@ -2,6 +2,7 @@
  * docs/configuration.md, made from the settings schema and the table of limits. test/app/config-docs.test.ts keeps the
  * file equal to it; `npx vitest run test/app/config-docs.test.ts -u` writes it anew.
  */
+import { ACCESS_SECTION } from '../src/app/access/settings.ts'
 import { flagName } from '../src/app/config.ts'
 import { SettingsSchema } from '../src/app/config-schema.ts'
 import { TELNET_SCHEMA } from '../src/app/telnet/settings.ts'
@@ -90,13 +91,14 @@ Values are percent-encoded where needed (a space is \`%20\`). Parameters, after 
 
 `
 
-const SECTIONS = ['limits', 'vsphere', 'track', 'guestinfo', 'telnet']
+const SECTIONS = ['limits', 'vsphere', 'track', 'guestinfo', 'telnet', 'access']
 
 interface SettingNode {
   readonly description?: string
   readonly default?: unknown
   readonly enum?: readonly string[]
   readonly type?: string
+  readonly properties?: Readonly<Record<string, SettingNode>>
 }
 
 export function configurationDocs(): string {
@@ -119,7 +121,8 @@ function sections(): string {
     section('vsphere', VSPHERE_SCHEMA, (name) => `\`${VSPHERE_VARIABLES[name]}\``) +
     section('track', TRACK_SCHEMA, null) +
     section('guestinfo', GUESTINFO_SCHEMA, null) +
-    section('telnet', TELNET_SCHEMA, null)
+    section('telnet', TELNET_SCHEMA, null) +
+    section('access', ACCESS_SECTION, null)
   )
 }
 
@@ -132,7 +135,12 @@ function section<Name extends string>(
   let text = `## Section ${title}\n\n${schema.description}\n\n${row(...heads)}${row(...heads.map(() => '---'))}`
   for (const name of Object.keys(schema.properties) as Name[]) {
     const cells = variable === null ? [] : [variable(name)]
-    text += row(`\`${title}.${name}\``, ...cells, schema.properties[name].description ?? '')
+    const node = schema.properties[name]
+    text += row(`\`${title}.${name}\``, ...cells, node.description ?? '')
+    for (const [inner, { description = '', default: value }] of Object.entries(node.properties ?? {})) {
+      const usual = value === undefined ? '' : ` Default: ${standard(value)}.`
+      text += row(`\`${title}.${name}.${inner}\``, ...cells.map(() => ''), `${description}${usual}`)
+    }
   }
   return `${text}\n`
 }

@@ -31,8 +31,10 @@ import {
   type TlsParameters,
 } from '../transport/index.ts'
 import { type ForwardRule, parseForward } from '../vspc/index.ts'
+import { type AccessLayer, type AccessSettings, readAccessLayer } from './access/settings.ts'
 import { type HistoryKind, type LogLevel, type Settings, SettingsSchema, type WriterPolicy } from './config-schema.ts'
 import { type HttpAddress, parseHttpAddress } from './http-address.ts'
+import { parsePublicName } from './http-guard.ts'
 import { parseTelnetMenu, parseTelnetPorts, type TelnetLayer, type TelnetSettings } from './telnet/settings.ts'
 
 const MAX_SERVICE_URI_LENGTH = 1024
@@ -43,6 +45,11 @@ export interface ConfigLayer {
   readonly dial: readonly Endpoint[] | undefined
   readonly forward: readonly ForwardRule[] | undefined
   readonly http: HttpAddress | null | undefined
+  readonly httpCert: string | undefined
+  readonly httpKey: string | undefined
+  readonly httpClientCa: string | undefined
+  readonly httpNames: readonly string[] | undefined
+  readonly httpPlain: boolean | undefined
   readonly dataDir: string | undefined
   readonly history: HistoryKind | undefined
   readonly capture: string | undefined
@@ -56,6 +63,7 @@ export interface ConfigLayer {
   readonly track: TrackConfig | undefined
   readonly guestinfo: GuestinfoConfig | undefined
   readonly telnet: TelnetLayer | undefined
+  readonly access: AccessLayer | undefined
   readonly limits: Partial<Limits>
 }
 
@@ -81,9 +89,14 @@ class LayerReader {
       dial: this.#endpoints('dial', settings.dial),
       forward: this.#each('forward', settings.forward, (text) => this.#forward(text)),
       http: http === undefined ? undefined : this.#attempt(['http'], () => parseHttpAddress(http)),
-      dataDir: this.#directory('dataDir', settings.dataDir),
+      httpCert: this.#path('httpCert', settings.httpCert),
+      httpKey: this.#path('httpKey', settings.httpKey),
+      httpClientCa: this.#path('httpClientCa', settings.httpClientCa),
+      httpNames: this.#each('httpNames', settings.httpNames, parsePublicName),
+      httpPlain: settings.httpPlain,
+      dataDir: this.#path('dataDir', settings.dataDir),
       history: settings.history,
-      capture: this.#directory('capture', settings.capture),
+      capture: this.#path('capture', settings.capture),
       captureRedact: settings.captureRedact,
       serviceUris: this.#serviceUris(settings.serviceUris),
       allowDial: this.#each('allowDial', settings.allowDial, parseEndpointPattern),
@@ -97,6 +110,7 @@ class LayerReader {
       track: this.#track(settings.track),
       guestinfo: this.#guestinfo(settings.guestinfo),
       telnet: settings.telnet === undefined ? undefined : this.#telnet(settings.telnet),
+      access: settings.access === undefined ? undefined : this.#access(settings.access),
       limits: (settings.limits ?? {}) as Partial<Limits>,
     }
   }
@@ -192,11 +206,19 @@ class LayerReader {
     return endpoint.scheme === 'tls' ? { ...endpoint, tls } : { ...endpoint, tls }
   }
 
-  #directory(name: 'dataDir' | 'capture', text: string | undefined): string | undefined {
+  #access(settings: AccessSettings): AccessLayer {
+    return readAccessLayer(settings, this.#source, this.#problems, (path) => this.#resolve(path))
+  }
+
+  #path(
+    name: 'dataDir' | 'capture' | 'httpCert' | 'httpKey' | 'httpClientCa',
+    text: string | undefined,
+  ): string | undefined {
     if (text === undefined) return undefined
     return this.#attempt([name], () => {
       if (text.trim() === '' || text.includes('\0')) {
-        throw new VspcError('VSPC_CONFIG_INVALID', `${name} is empty; accepted is the path of a directory`)
+        const what = name.startsWith('http') ? 'file' : 'directory'
+        throw new VspcError('VSPC_CONFIG_INVALID', `${name} is empty; accepted is the path of a ${what}`)
       }
       return this.#resolve(text)
     })

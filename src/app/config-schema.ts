@@ -14,6 +14,7 @@ import {
 import { LIMITS, type LimitName } from '../base/index.ts'
 import type { SchemaNode } from '../config/index.ts'
 import { DEFAULT_TRUSTED_PROXIES } from '../transport/index.ts'
+import { ACCESS_SECTION, type AccessSettings } from './access/settings.ts'
 import { TELNET_SCHEMA, type TelnetSettings } from './telnet/settings.ts'
 
 export const WRITER_POLICIES = ['shared', 'single'] as const
@@ -94,9 +95,38 @@ export const SettingsSchema = Type.Object(
     ),
     http: optionalText({
       default: DEFAULT_HTTP,
-      description: 'Where the API, WebSockets and the web page are served. There is no authentication: loopback only.',
+      description:
+        'Where the API, WebSockets and the web page are served. Addresses that other machines reach need `access`, and a ' +
+        'certificate (or `httpPlain`); see docs/access.md.',
       accepts: '"HOST:PORT" or "off"',
     }),
+    httpCert: optionalText({
+      description: 'Certificate, with its chain, for HTTPS, PEM; read again when it changes. Default: plain HTTP.',
+      accepts: 'the path of a file',
+    }),
+    httpKey: optionalText({ description: 'Its key, PEM, without passphrase.', accepts: 'the path of a file' }),
+    httpClientCa: optionalText({
+      description:
+        'CA of client certificates (mutual TLS), PEM. Who shows one is the user it names, see `access.certificates`; ' +
+        'who shows none needs a token.',
+      accepts: 'the path of a file',
+    }),
+    httpNames: optionalList(
+      {
+        default: [],
+        description:
+          'Names under which browsers reach this server, beside those of its certificate: behind a proxy those of the ' +
+          'proxy. Pages of these may use it.',
+        accepts: 'a list of names, such as [vspc.example.com, "vspc.example.com:8443"]',
+      },
+      'a name, and a port where it is not the usual one: vspc.example.com:8443',
+    ),
+    httpPlain: Type.Optional(
+      Type.Boolean({
+        default: false,
+        description: 'Plain HTTP on addresses that other machines reach: where a proxy in front of it does TLS.',
+      }),
+    ),
     dataDir: optionalText({
       description: 'Directory for what is kept. Default: $XDG_STATE_HOME/vspc, or ~/.local/state/vspc.',
       accepts: 'the path of a directory',
@@ -159,6 +189,7 @@ export const SettingsSchema = Type.Object(
     track: Type.Optional(section<TrackSettings>(TRACK_SCHEMA)),
     guestinfo: Type.Optional(section<GuestinfoSettings>(GUESTINFO_SCHEMA)),
     telnet: Type.Optional(section<TelnetSettings>(TELNET_SCHEMA)),
+    access: Type.Optional(section<AccessSettings>(ACCESS_SECTION)),
     limits: Type.Optional(limitsSchema()),
   },
   { additionalProperties: false, title: 'Configuration of vspc' },

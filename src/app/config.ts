@@ -30,6 +30,8 @@ import {
   parseEndpoint,
 } from '../transport/index.ts'
 import { type ForwardRule, formatForward } from '../vspc/index.ts'
+import { type AccessConfig, type AuditConfig, effectiveAccess, layAccess, layAudit } from './access/settings.ts'
+import { checkHttp, firstOf } from './config-http.ts'
 import { type ConfigLayer, readLayer } from './config-layer.ts'
 import {
   DEFAULT_HTTP,
@@ -52,6 +54,16 @@ export interface Config {
   readonly forward: readonly ForwardRule[]
   /** Null: off. */
   readonly http: HttpAddress | null
+  /** Null: plain HTTP. */
+  readonly https: HttpsFiles | null
+  /** Beside those of the certificate; see http-guard.ts. */
+  readonly httpNames: readonly string[]
+  /** Plain text on addresses that others reach is meant so. */
+  readonly httpPlain: boolean
+  /** Null: nobody has to show who they are. */
+  readonly access: AccessConfig | null
+  /** Null: nothing is recorded. */
+  readonly audit: AuditConfig | null
   /** Absolute, as are `capture` and the files named in endpoints. */
   readonly dataDir: string
   /** Nobody has named it: it may be in use by another server, which is no mistake of anybody's. */
@@ -74,6 +86,14 @@ export interface Config {
   /** Null: no Telnet for people. */
   readonly telnet: TelnetConfig | null
   readonly limits: Limits
+}
+
+/** PEM files; absolute. */
+export interface HttpsFiles {
+  readonly cert: string
+  readonly key: string
+  /** Null: nobody is asked for a certificate. */
+  readonly clientCa: string | null
 }
 
 export interface ConfigInputs {
@@ -100,15 +120,26 @@ export function loadConfig(inputs: ConfigInputs): Config {
   const layers = sources.map((source) => readLayer(source, problems))
   const http = firstOf(layers, 'http')
   const dataDir = firstOf(layers, 'dataDir')
+  const [cert, key, clientCa] = [
+    firstOf(layers, 'httpCert'),
+    firstOf(layers, 'httpKey'),
+    firstOf(layers, 'httpClientCa'),
+  ]
+  const accessLayers = layers.map(({ access }) => access)
   const track = firstOf(layers, 'track') ?? null
   const guestinfo = firstOf(layers, 'guestinfo') ?? null
-  const access = layAccess(layers, inputs, directory, track !== null || guestinfo !== null, problems)
+  const vsphere = layVsphere(layers, inputs, directory, track !== null || guestinfo !== null, problems)
   const config: Config = {
     file,
     listen: firstOf(layers, 'listen') ?? DEFAULT_LISTEN.map((uri) => parseEndpoint(uri, 'listen', 'vm')),
     dial: firstOf(layers, 'dial') ?? [],
     forward: firstOf(layers, 'forward') ?? [],
     http: http === undefined ? parseHttpAddress(DEFAULT_HTTP) : http,
+    https: cert === undefined || key === undefined ? null : { cert, key, clientCa: clientCa ?? null },
+    httpNames: firstOf(layers, 'httpNames') ?? [],
+    httpPlain: firstOf(layers, 'httpPlain') ?? false,
+    access: layAccess(accessLayers, dataDir ?? defaultDataDir(inputs.env), clientCa !== undefined),
+    audit: layAudit(accessLayers),
     dataDir: dataDir ?? defaultDataDir(inputs.env),
     dataDirIsDefault: dataDir === undefined,
     history: firstOf(layers, 'history') ?? 'disk',
@@ -119,20 +150,23 @@ export function loadConfig(inputs: ConfigInputs): Config {
     trustedProxies: firstOf(layers, 'trustedProxies') ?? DEFAULT_TRUSTED_PROXIES,
     writers: firstOf(layers, 'writers') ?? 'shared',
     logLevel: firstOf(layers, 'logLevel') ?? 'info',
-    vsphere: missingSetting(access) === null ? (access as VsphereAccess) : null,
+    vsphere: missingSetting(vsphere) === null ? (vsphere as VsphereAccess) : null,
     track,
     guestinfo,
     telnet: layTelnet(layers.map(({ telnet }) => telnet)),
     limits: limitsWith(Object.assign({}, ...layers.map(({ limits }) => limits).reverse())),
   }
   // What is missing because it was wrong would only cause further complaints.
-  if (problems.length === 0) checkTogether(config, access, sources.at(-1), problems)
+  if (problems.length === 0) {
+    checkTogether(config, vsphere, sources.at(-1), problems)
+    checkHttp(config, layers, sources, problems)
+  }
   if (problems.length > 0) throw new ConfigError(problems.sort(byPlace))
   return config
 }
 
 /** @param needed the environment may be meant for other commands: it only counts where a section cannot do without. */
-function layAccess(
+function layVsphere(
   layers: readonly ConfigLayer[],
   { env }: ConfigInputs,
   directory: string,
@@ -163,6 +197,10 @@ export function effectiveSettings(config: Config): Settings {
     dial: config.dial.map(formatEndpoint),
     forward: config.forward.map(formatForward),
     http: config.http === null ? 'off' : formatHostPort(config.http.host, config.http.tcpPort),
+    ...(config.https === null ? {} : { httpCert: config.https.cert, httpKey: config.https.key }),
+    ...(config.https?.clientCa == null ? {} : { httpClientCa: config.https.clientCa }),
+    httpNames: [...config.httpNames],
+    httpPlain: config.httpPlain,
     dataDir: config.dataDir,
     history: config.history,
     ...(config.capture === null ? {} : { capture: config.capture }),
@@ -176,15 +214,11 @@ export function effectiveSettings(config: Config): Settings {
     ...(config.track === null ? {} : { track: trackSettings(config.track) }),
     ...(config.guestinfo === null ? {} : { guestinfo: guestinfoSettings(config.guestinfo) }),
     ...(config.telnet === null ? {} : { telnet: telnetSettings(config.telnet) }),
+    ...(config.access === null && config.audit === null
+      ? {}
+      : { access: effectiveAccess(config.access, config.audit) }),
     limits: { ...config.limits },
   }
-}
-
-function firstOf<Name extends keyof ConfigLayer>(
-  layers: readonly ConfigLayer[],
-  name: Name,
-): ConfigLayer[Name] | undefined {
-  return layers.find((layer) => layer[name] !== undefined)?.[name]
 }
 
 /** Flags that are not named after their setting. */
@@ -192,6 +226,14 @@ const SPECIAL_FLAGS: { readonly [setting: string]: string } = {
   serviceUris: '--service-uri',
   trustedProxies: '--trusted-proxy',
   captureRedact: '--redact',
+  httpNames: '--http-name',
+}
+
+/** Of settings in sections. */
+const SECTION_FLAGS: { readonly [path: string]: string } = {
+  'telnet.menu': '--telnet-menu',
+  'access.tokens': '--tokens',
+  'access.audit.file': '--audit',
 }
 
 /** The flag of a setting: `dataDir` is `--data-dir`. */
@@ -208,7 +250,7 @@ function flagSource(flags: Settings, directory: string): SettingsSource {
     values,
     directory,
     locate: (path) => ({
-      where: path.join('.') === 'telnet.menu' ? '--telnet-menu' : flagName(String(path[0])),
+      where: SECTION_FLAGS[path.join('.')] ?? flagName(String(path[0])),
       line: null,
       column: null,
     }),
@@ -217,10 +259,14 @@ function flagSource(flags: Settings, directory: string): SettingsSource {
 
 function environmentSource(env: ConfigInputs['env'], directory: string): SettingsSource {
   const logLevel = nonEmpty(env['VSPC_LOG_LEVEL'])
+  const tokens = nonEmpty(env['VSPC_TOKENS'])
   return {
-    values: logLevel === undefined ? {} : { logLevel },
+    values: {
+      ...(logLevel === undefined ? {} : { logLevel }),
+      ...(tokens === undefined ? {} : { access: { tokens } }),
+    },
     directory,
-    locate: () => ({ where: 'VSPC_LOG_LEVEL', line: null, column: null }),
+    locate: ([name]) => ({ where: name === 'access' ? 'VSPC_TOKENS' : 'VSPC_LOG_LEVEL', line: null, column: null }),
   }
 }
 

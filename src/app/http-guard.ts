@@ -1,47 +1,102 @@
 /**
- * What a request must not be: one that a web page of somebody else makes through the browser of whoever sits at this
- * machine. There is no authentication, so anything that reaches the loopback address would be obeyed.
+ * What a request must not be: one that a web page of somebody else makes through the browser of whoever sits there. On
+ * loopback without access control anything would be obeyed; and with it a browser may show a certificate, or its login at
+ * a proxy, without being asked.
  *
  * Two ways in are closed. A page may open a WebSocket to any address: so an Origin has to be our own. A name of the
- * attacker's may point to 127.0.0.1, which makes his page and us one origin (DNS rebinding): so a Host has to be a name
- * or address that always means this machine.
+ * attacker's may point to our address, which makes his page and us one origin (DNS rebinding): so a Host has to be a name
+ * that is ours, or an address, which no name can be made to look like.
  */
 import type { IncomingHttpHeaders } from 'node:http'
-import { cleanText } from '../base/index.ts'
+import { isIP } from 'node:net'
+import { cleanText, VspcError } from '../base/index.ts'
 import { ProblemError } from './problem.ts'
 
 const LOOPBACK =
   /^(?:localhost|.+\.localhost|127\.\d{1,3}\.\d{1,3}\.\d{1,3}|\[::1\]|\[::ffff:7f[0-9a-f]{2}:[0-9a-f]{1,4}\])$/
+const MAX_NAME = 253
+
+/** Under which names this server may be asked for, beside those of loopback. */
+export class PublicNames {
+  /** As in an Origin: `vspc.example.com`, `vspc.example.com:8443`. */
+  readonly #origins: ReadonlySet<string>
+  readonly #hosts: ReadonlySet<string>
+  /** Names of certificates that stand for many: `.example.com` of `*.example.com`. */
+  readonly #endings: readonly string[]
+  readonly #anyAddress: boolean
+
+  /**
+   * @param configured checked by {@link parsePublicName}. @param certified DNS names of our certificate.
+   * @param anyAddress other machines reach us: then our own addresses are many.
+   */
+  constructor(configured: readonly string[] = [], certified: readonly string[] = [], anyAddress = false) {
+    const lower = certified.map((name) => name.toLowerCase())
+    this.#origins = new Set(configured)
+    this.#hosts = new Set([...configured.map((name) => parse(`http://${name}`)?.hostname ?? ''), ...lower])
+    this.#endings = lower.filter((name) => name.startsWith('*.')).map((name) => name.slice(1))
+    this.#anyAddress = anyAddress
+  }
+
+  /** @param hostname as `URL.hostname` has it. */
+  hasHost(hostname: string): boolean {
+    if (LOOPBACK.test(hostname) || this.#hosts.has(hostname)) return true
+    if (this.#anyAddress && isIP(hostname.replace(/^\[|\]$/g, '')) !== 0) return true
+    const dot = hostname.indexOf('.')
+    return dot > 0 && this.#endings.includes(hostname.slice(dot))
+  }
+
+  /** Behind a proxy that does not pass on the Host that the browser has asked for. */
+  hasOrigin(origin: string): boolean {
+    const url = parse(origin)
+    return url !== null && /^https?:$/.test(url.protocol) && this.#origins.has(url.host)
+  }
+}
+
+/** @throws VspcError VSPC_CONFIG_INVALID. */
+export function parsePublicName(text: string): string {
+  const url = /[/?#@\\\s*]/.test(text) || text.length > MAX_NAME ? null : parse(`http://${text}`)
+  if (url !== null && url.hostname !== '' && url.pathname === '/') return url.host
+  throw new VspcError(
+    'VSPC_CONFIG_INVALID',
+    `"${cleanText(text, 100)}" is no name of this server; accepted is a name as it stands in the browser's address, ` +
+      'without https:// and path, such as vspc.example.com or vspc.example.com:8443',
+  )
+}
 
 /**
  * @param upgrade the request asks for a WebSocket.
  * @throws ProblemError 421 for a Host that is not ours, 403 for an Origin that is not.
  */
-export function guardRequest(method: string, headers: IncomingHttpHeaders, upgrade: boolean): void {
+export function guardRequest(
+  method: string,
+  headers: IncomingHttpHeaders,
+  upgrade: boolean,
+  names: PublicNames = new PublicNames(),
+): void {
   const { host, origin } = headers
-  if (host !== undefined && !isLoopbackHost(host)) {
+  if (host !== undefined && !isOurHost(host, names)) {
     throw new ProblemError(
       421,
       'VSPC_NOT_ALLOWED',
-      `the Host header "${cleanText(host, 100)}" does not name this machine's loopback address: this server has no ` +
-        'authentication and answers only as localhost, 127.0.0.1 or [::1]; a proxy in front of it has to send one of these',
+      `the Host header "${cleanText(host, 100)}" is no name of this server: it answers only as localhost, 127.0.0.1 or ` +
+        '[::1], and under the names of its certificate and of --http-name (setting httpNames)',
     )
   }
   if (origin === undefined || (!upgrade && (method === 'GET' || method === 'HEAD'))) return
-  if (sameOrigin(origin, host)) return
+  if (sameOrigin(origin, host) || names.hasOrigin(origin)) return
   throw new ProblemError(
     403,
     'VSPC_NOT_ALLOWED',
-    `pages of "${cleanText(origin, 100)}" may not use this server (its own address is "${cleanText(host ?? '', 100)}"); ` +
-      'programs send no Origin header',
+    `pages of "${cleanText(origin, 100)}" may not use this server (its own address is "${cleanText(host ?? '', 100)}"; ` +
+      'further ones are given as --http-name); programs send no Origin header',
   )
 }
 
-function isLoopbackHost(host: string): boolean {
+function isOurHost(host: string, names: PublicNames): boolean {
   const url = parse(`http://${host}`)
   // What is more than host and port is no Host header.
   return (
-    url !== null && url.pathname === '/' && url.username === '' && !/[/?#@\\]/.test(host) && LOOPBACK.test(url.hostname)
+    url !== null && url.pathname === '/' && url.username === '' && !/[/?#@\\]/.test(host) && names.hasHost(url.hostname)
   )
 }
 

@@ -5,6 +5,9 @@ import { type FastifyInstance, fastify } from 'fastify'
 import { errorMessage, type Logger, VspcError } from '../base/index.ts'
 import { DescriptorWatch, formatHostPort } from '../transport/index.ts'
 import type { Server } from '../vspc/index.ts'
+import type { AccessControl } from './access/control.ts'
+import { type GuardedRoute, guardRoutes } from './access/guard.ts'
+import { accessRoutes } from './access/routes.ts'
 import type { ApplianceTracker } from './appliance.ts'
 import { DEFAULT_HTTP } from './config-schema.ts'
 import type { GuestinfoFollower } from './guestinfo.ts'
@@ -35,6 +38,7 @@ const REPEAT_LOG_MS = 60_000
 
 export interface HttpOptions {
   readonly address: HttpAddress
+  readonly access: AccessControl
   readonly server: Server
   readonly metrics: Metrics
   readonly log: Logger
@@ -57,9 +61,12 @@ export class HttpServer {
   readonly #descriptors: DescriptorWatch
   #shortageLoggedAt = Number.NEGATIVE_INFINITY
   #tcpPort: number
+  /** All there are, and what each takes. */
+  readonly routes: readonly GuardedRoute[]
 
-  private constructor(app: FastifyInstance, options: HttpOptions, events: EventStreams) {
+  private constructor({ app, routes }: BuiltApp, options: HttpOptions, events: EventStreams) {
     this.#app = app
+    this.routes = routes
     this.#options = options
     this.#events = events
     this.host = bindHost(options.address)
@@ -89,9 +96,9 @@ export class HttpServer {
 
   /** @throws VspcError VSPC_TRANSPORT_LISTEN. */
   static async start(options: HttpOptions): Promise<HttpServer> {
-    const { server, tracker, guestinfo } = options
+    const { access, server, tracker, guestinfo } = options
     const sources = [tracker, guestinfo].filter((one) => one !== null)
-    const events = new EventStreams(server, sources)
+    const events = new EventStreams(server, sources, access.attendance)
     const http = new HttpServer(await buildApp(options, events), options, events)
     await http.#listen()
     return http
@@ -136,8 +143,13 @@ export class HttpServer {
   }
 }
 
-async function buildApp(options: HttpOptions, events: EventStreams): Promise<FastifyInstance> {
-  const { server, log, version } = options
+interface BuiltApp {
+  readonly app: FastifyInstance
+  readonly routes: readonly GuardedRoute[]
+}
+
+async function buildApp(options: HttpOptions, events: EventStreams): Promise<BuiltApp> {
+  const { access, server, log, version } = options
   const app = fastify({
     logger: false,
     bodyLimit: MAX_BODY_BYTES,
@@ -174,12 +186,14 @@ async function buildApp(options: HttpOptions, events: EventStreams): Promise<Fas
     guardRequest(request.method, request.headers, request.raw.headers.upgrade !== undefined)
     done()
   })
+  const guarded = guardRoutes(app, access, server)
+  accessRoutes(app, access, server)
   healthRoutes(app, { readiness: options.readiness, metrics: options.metrics.registry })
   serverRoutes(app, options.health)
   openapiRoute(app)
   portRoutes(app, server, options.guestinfo)
   logRoutes(app, server)
-  consoleRoute(app, server)
+  consoleRoute(app, server, access.attendance)
   eventRoutes(app, events, version)
   applianceRoutes(app, options.tracker)
   guestinfoRoutes(app, options.guestinfo)
@@ -188,7 +202,7 @@ async function buildApp(options: HttpOptions, events: EventStreams): Promise<Fas
   pageRoute(app, '/plain', page)
   if (!webRoutes(app, version)) pageRoute(app, '/', page)
   await app.ready()
-  return app
+  return { app, routes: guarded }
 }
 
 /** 404, or 405 where another method would do. */

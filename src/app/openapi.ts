@@ -1,6 +1,7 @@
 /** The description of the API in /openapi.json: made from the schemas of the routes, so that it cannot lag behind. */
 import { fastifySwagger } from '@fastify/swagger'
 import type { FastifyInstance } from 'fastify'
+import { OPEN } from './access/guard.ts'
 import { NAMED_SCHEMAS } from './schemas.ts'
 
 /** Of every route: any failure is a problem report. */
@@ -33,6 +34,7 @@ export async function describeApi(app: FastifyInstance, version: string): Promis
         { name: 'events', description: 'What happens' },
         { name: 'appliance', description: 'Which host the appliance runs on, and the VMs that follow it' },
         { name: 'guestinfo', description: 'What VMs publish about themselves, without a network' },
+        { name: 'access', description: 'Who asks' },
         { name: 'web', description: 'The web console' },
         { name: 'health', description: 'For operators' },
       ],
@@ -49,6 +51,7 @@ export function openapiRoute(app: FastifyInstance): void {
   app.get(
     '/openapi.json',
     {
+      config: { access: OPEN },
       schema: {
         summary: 'This document',
         tags: ['health'],

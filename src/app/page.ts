@@ -2,6 +2,8 @@
 import { createHash } from 'node:crypto'
 import type { FastifyInstance } from 'fastify'
 import type { Port, Server } from '../vspc/index.ts'
+import { EACH, visibleTo, visitorOf } from './access/guard.ts'
+import type { Visitor } from './access/visitor.ts'
 import { PROBLEM_ANSWER } from './openapi.ts'
 
 /** A page with more rows helps nobody; `vspc ports` and the API have them all. */
@@ -51,6 +53,7 @@ export function pageRoute(app: FastifyInstance, path: string, options: PageOptio
   app.get(
     path,
     {
+      config: { access: EACH },
       schema: {
         summary: 'The list of ports as a page without scripts',
         tags: ['ports'],
@@ -64,13 +67,17 @@ export function pageRoute(app: FastifyInstance, path: string, options: PageOptio
       reply
         .type('text/html; charset=utf-8')
         .header('content-security-policy', PAGE_POLICY)
-        .send(renderPage(options, `http://${request.host}`)),
+        .send(renderPage(options, visiblePorts(options, visitorOf(request)), `${request.protocol}://${request.host}`)),
   )
 }
 
+function visiblePorts({ server }: PageOptions, visitor: Visitor): Port[] {
+  const all = [...server.table]
+  return visitor.seesAll ? all : all.filter(visibleTo(visitor))
+}
+
 /** @param url by which the reader reaches this server: through an SSH tunnel it is not what we listen on. */
-export function renderPage({ server, version, defaultUrl }: PageOptions, url: string): string {
-  const ports = [...server.table]
+export function renderPage({ server, version, defaultUrl }: PageOptions, ports: Port[], url: string): string {
   const names = new Map<string, number>()
   for (const port of ports) names.set(port.displayName, (names.get(port.displayName) ?? 0) + 1)
   if (ports.length <= MAX_SORTED) ports.sort((a, b) => compare(a.displayName, b.displayName) || compare(a.id, b.id))

@@ -3,7 +3,7 @@ import { type Config, effectiveSettings } from './config.ts'
 import type { Settings } from './config-schema.ts'
 
 /** Settings that change while VMs and consoles stay connected. Of `limits` all but those below. */
-const LIVE: readonly (keyof Settings)[] = ['serviceUris', 'trustedProxies', 'writers', 'logLevel', 'limits']
+const LIVE: readonly (keyof Settings)[] = ['serviceUris', 'trustedProxies', 'writers', 'logLevel', 'limits', 'access']
 /** Given to the system or to the recorder once, at the start. */
 const FIXED_LIMITS: readonly LimitName[] = ['keepAliveMs', 'captureFileBytes', 'captureFiles', 'capturePendingBytes']
 
@@ -12,6 +12,15 @@ export interface ReloadPlan {
   readonly changed: readonly string[]
   /** Those of them that only a restart can change. */
   readonly needRestart: readonly string[]
+}
+
+/** Files that are open, and whether anybody has to say who they are at all. */
+function fixedOfAccess(now: Config, next: Config): string[] {
+  const names: string[] = []
+  if ((now.access === null) !== (next.access === null)) names.push('access')
+  else if (now.access?.tokens !== next.access?.tokens) names.push('access.tokens')
+  if (JSON.stringify(now.audit) !== JSON.stringify(next.audit)) names.push('access.audit')
+  return names
 }
 
 /** What a new configuration would change. Pure. */
@@ -25,6 +34,7 @@ export function planReload(now: Config, next: Config): ReloadPlan {
     changed.push(name)
     if (!LIVE.includes(name)) needRestart.push(name)
   }
+  for (const name of fixedOfAccess(now, next)) needRestart.push(name)
   for (const name of Object.keys(now.limits) as LimitName[]) {
     if (now.limits[name] === next.limits[name]) continue
     changed.push(`limits.${name}`)

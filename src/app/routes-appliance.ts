@@ -2,6 +2,7 @@
 import type { FastifyInstance } from 'fastify'
 import { Type } from 'typebox'
 import { VspcError } from '../base/index.ts'
+import { onServer } from './access/guard.ts'
 import type { ApplianceTracker } from './appliance.ts'
 import { NOT_TRACKING, type PlanInfo, shown } from './appliance-view.ts'
 import { jsonAnswer, PROBLEM_ANSWER } from './openapi.ts'
@@ -12,6 +13,7 @@ export function applianceRoutes(app: FastifyInstance, tracker: ApplianceTracker 
   app.get(
     '/api/v1/appliance',
     {
+      config: { access: onServer('appliance.read') },
       schema: {
         summary: 'Where the appliance is, and how far VMs have followed',
         tags: ['appliance'],
@@ -25,6 +27,7 @@ export function applianceRoutes(app: FastifyInstance, tracker: ApplianceTracker 
   app.get(
     '/api/v1/appliance/plan',
     {
+      config: { access: onServer('appliance.read') },
       schema: {
         summary: 'What would be re-pointed now',
         description:
@@ -40,6 +43,7 @@ export function applianceRoutes(app: FastifyInstance, tracker: ApplianceTracker 
   app.post(
     '/api/v1/appliance/check',
     {
+      config: { access: onServer('server.change') },
       schema: {
         summary: 'Look at all VMs again, soon',
         description: 'What is not right is changed. 404 where the appliance is not followed.',

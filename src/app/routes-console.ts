@@ -1,7 +1,10 @@
 import { fastifyWebsocket } from '@fastify/websocket'
 import type { FastifyInstance, FastifyRequest } from 'fastify'
 import type { WebSocket } from 'ws'
-import type { Port, Server } from '../vspc/index.ts'
+import type { Console, Port, Server } from '../vspc/index.ts'
+import { type Attendance, reviewConsole } from './access/attendance.ts'
+import { onPort, portOf, visitorOf } from './access/guard.ts'
+import { factsOf, type Visitor } from './access/visitor.ts'
 import { ConsolePings } from './console-pings.ts'
 import { PROBLEM_ANSWER } from './openapi.ts'
 import { ProblemError } from './problem.ts'
@@ -49,7 +52,7 @@ export function limitWebSockets(app: FastifyInstance, { limits }: Server): void 
   options.closeTimeout = limits.closeMs
 }
 
-export function consoleRoute(app: FastifyInstance, server: Server): void {
+export function consoleRoute(app: FastifyInstance, server: Server, attendance: Attendance): void {
   const pings = new ConsolePings(server)
   app.decorateRequest('consolePort', null)
 
@@ -60,9 +63,11 @@ export function consoleRoute(app: FastifyInstance, server: Server): void {
       return
     }
     const { mode = 'read', from = null, force, wait } = request.query
+    const visitor = visitorOf(request)
     const console = new WsConsole(socket, port)
     socket.once('close', pings.add(console))
-    console.attach({ mode, from, force: isTrue(force), wait: isTrue(wait), who: whoOf(request) })
+    console.attach({ mode, from, force: isTrue(force), wait: isTrue(wait), ...visitor.introduction(port) })
+    if (console.console !== null) attend(console.console, visitor, socket, attendance)
   }
 
   app.route<{ Params: PortParams; Querystring: ConsoleQuery }>({
@@ -85,11 +90,13 @@ export function consoleRoute(app: FastifyInstance, server: Server): void {
         ...PROBLEM_ANSWER,
       },
     },
-    config: { webSocket: true },
+    config: { webSocket: true, access: onPort('port.show') },
     preHandler: (request, _reply, done) => {
       if (server.stopping) throw new ProblemError(503, 'VSPC_SERVER_STOPPING', 'the server is stopping')
-      request.consolePort = server.table.resolve(request.params.id)
+      const port = portOf(request)
+      request.consolePort = port
       checkHandshake(request)
+      refuseIfDenied(visitorOf(request), port, request.query)
       done()
     },
     handler: () => {
@@ -127,7 +134,17 @@ function isTrue(flag: string | undefined): boolean {
   return flag === '1' || flag === 'true'
 }
 
-function whoOf({ socket }: FastifyRequest): string {
-  const address = socket.remoteAddress ?? 'unknown'
-  return address.includes(':') ? `[${address}]:${socket.remotePort}` : `${address}:${socket.remotePort}`
+/** As an answer that says why, before anything is upgraded. What is allowed is asked again, and recorded, by the port. */
+function refuseIfDenied(visitor: Visitor, port: Port, { mode = 'read' }: ConsoleQuery): void {
+  const permit = visitor.permit(port)
+  for (const action of ['read', mode] as const) if (!permit.may(action)) permit.check(action)
+}
+
+/** Ends the console when the right to it does, or takes it the keyboard. */
+function attend(console: Console, visitor: Visitor, socket: WebSocket, attendance: Attendance): void {
+  const leave = attendance.add({ review: () => reviewConsole(console, visitor) })
+  socket.once('close', () => {
+    leave()
+    visitor.record('console.detached', factsOf(console.port), true, `console ${console.id}`)
+  })
 }

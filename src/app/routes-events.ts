@@ -1,8 +1,12 @@
 /** Lifecycle events as server-sent events (HTML standard, section 9.2). */
 import type { OutgoingHttpHeaders, ServerResponse } from 'node:http'
 import type { FastifyInstance } from 'fastify'
+import type { PortFacts } from '../access/index.ts'
 import type { Timer } from '../base/index.ts'
-import type { Server } from '../vspc/index.ts'
+import type { PortInfo, Server } from '../vspc/index.ts'
+import type { Attendance } from './access/attendance.ts'
+import { EACH, visitorOf } from './access/guard.ts'
+import { factsOfInfo, type Visitor } from './access/visitor.ts'
 import { PROBLEM_ANSWER } from './openapi.ts'
 import { ProblemError } from './problem.ts'
 
@@ -21,15 +25,17 @@ export interface EventSource {
 export class EventStreams {
   readonly #server: Server
   readonly #sources: readonly EventSource[]
-  readonly #readers = new Set<ServerResponse>()
+  readonly #attendance: Attendance
+  readonly #readers = new Map<ServerResponse, Visitor>()
   #subscriptions: (() => void)[] = []
   #heartbeat: Timer | null = null
   #lastId = 0
   #closed = false
 
   /** @param sources besides the server's own events. */
-  constructor(server: Server, sources: readonly EventSource[] = []) {
+  constructor(server: Server, sources: readonly EventSource[], attendance: Attendance) {
     this.#server = server
+    this.#attendance = attendance
     this.#sources = [server, ...sources]
   }
 
@@ -38,11 +44,21 @@ export class EventStreams {
   }
 
   /** Takes over the response, whose head has been written, until either side ends it. */
-  add(response: ServerResponse, hello: object): void {
-    response.once('close', () => this.#remove(response))
+  add(response: ServerResponse, visitor: Visitor, hello: object): void {
+    const leave = this.#attendance.add({
+      review: () => {
+        if (visitor.counts || response.writableEnded) return false
+        response.end()
+        return true
+      },
+    })
+    response.once('close', () => {
+      leave()
+      this.#remove(response)
+    })
     // A reader that went away is dealt with by `close`.
     response.on('error', () => {})
-    this.#readers.add(response)
+    this.#readers.set(response, visitor)
     if (this.#subscriptions.length === 0) {
       this.#subscriptions = this.#sources.map((source) => source.subscribe((event) => this.#publish(event)))
     }
@@ -53,7 +69,7 @@ export class EventStreams {
   /** Ends every stream; new ones are refused. */
   close(): void {
     this.#closed = true
-    for (const reader of this.#readers) reader.end()
+    for (const reader of this.#readers.keys()) reader.end()
   }
 
   get closed(): boolean {
@@ -69,13 +85,13 @@ export class EventStreams {
   }
 
   #publish(event: { readonly type: string }): void {
-    this.#write(frame(++this.#lastId, event.type, event))
+    this.#write(frame(++this.#lastId, event.type, event), (visitor) => mayHear(visitor, event))
   }
 
-  #write(text: string): void {
+  #write(text: string, isFor: (visitor: Visitor) => boolean): void {
     const most = this.#server.limits.maxEventBacklogBytes
-    for (const reader of this.#readers) {
-      if (reader.writableEnded) continue
+    for (const [reader, visitor] of this.#readers) {
+      if (reader.writableEnded || !isFor(visitor)) continue
       reader.write(text)
       // It does not read: its browser or program connects again, and asks for the ports anew.
       if (reader.writableLength > most) reader.destroy()
@@ -84,10 +100,24 @@ export class EventStreams {
 
   #beat(): void {
     this.#heartbeat = this.#server.clock.after(HEARTBEAT_MS, () => {
-      this.#write(': still here\n\n')
+      this.#write(': still here\n\n', () => true)
       this.#beat()
     })
   }
+}
+
+/** What is about a port is for those who know of it; what people do there, and what it prints, for those who may read it. */
+function mayHear(visitor: Visitor, event: { readonly type: string; readonly port?: unknown }): boolean {
+  const facts = portFactsOf(event.port)
+  if (facts === null) return visitor.may('appliance.read', null)
+  const isLife = event.type.startsWith('port-') || event.type.startsWith('vmotion-')
+  return visitor.may(isLife ? 'port.events' : 'log.read', facts)
+}
+
+function portFactsOf(port: unknown): PortFacts | null {
+  return typeof port === 'object' && port !== null && 'id' in port && 'vm' in port
+    ? factsOfInfo(port as PortInfo)
+    : null
 }
 
 /** JSON has no line ends of its own, so one data line is enough. */
@@ -100,6 +130,7 @@ export function eventRoutes(app: FastifyInstance, streams: EventStreams, version
     method: 'GET',
     url: '/api/v1/events',
     exposeHeadRoute: false,
+    config: { access: EACH },
     schema: {
       summary: 'What happens, as server-sent events',
       description:
@@ -114,7 +145,8 @@ export function eventRoutes(app: FastifyInstance, streams: EventStreams, version
         ...PROBLEM_ANSWER,
       },
     },
-    handler: (_request, reply) => {
+    handler: (request, reply) => {
+      const visitor = visitorOf(request)
       if (streams.closed) throw new ProblemError(503, 'VSPC_SERVER_STOPPING', 'the server is stopping')
       reply.hijack()
       reply.raw.writeHead(200, {
@@ -123,7 +155,7 @@ export function eventRoutes(app: FastifyInstance, streams: EventStreams, version
         // For nginx, which would keep events until it has a buffer full.
         'x-accel-buffering': 'no',
       })
-      streams.add(reply.raw, { version })
+      streams.add(reply.raw, visitor, { version })
     },
   })
 }

@@ -1,6 +1,7 @@
 /** What VMs publish about themselves, all of them: those without a port here, too. */
 import type { FastifyInstance } from 'fastify'
 import { Type } from 'typebox'
+import { onServer } from './access/guard.ts'
 import type { GuestinfoFollower } from './guestinfo.ts'
 import { GUESTINFO_OFF } from './guestinfo-view.ts'
 import { JsonListBody } from './json-list.ts'
@@ -11,6 +12,7 @@ export function guestinfoRoutes(app: FastifyInstance, follower: GuestinfoFollowe
   app.get(
     '/api/v1/guestinfo',
     {
+      config: { access: onServer('appliance.read') },
       schema: {
         summary: 'What VMs have published about themselves',
         description:

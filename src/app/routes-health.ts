@@ -1,6 +1,7 @@
 import type { FastifyInstance } from 'fastify'
 import type { Registry } from 'prom-client'
 import { Type } from 'typebox'
+import { OPEN, onServer } from './access/guard.ts'
 import { jsonAnswer, PROBLEM_ANSWER } from './openapi.ts'
 import { ProblemError } from './problem.ts'
 
@@ -18,6 +19,7 @@ export function healthRoutes(app: FastifyInstance, { readiness, metrics }: Healt
   app.get(
     '/livez',
     {
+      config: { access: OPEN },
       schema: {
         summary: 'Is the process alive?',
         tags: ['health'],
@@ -30,6 +32,7 @@ export function healthRoutes(app: FastifyInstance, { readiness, metrics }: Healt
   app.get(
     '/readyz',
     {
+      config: { access: OPEN },
       schema: {
         summary: 'Is every listener up?',
         tags: ['health'],
@@ -48,6 +51,7 @@ export function healthRoutes(app: FastifyInstance, { readiness, metrics }: Healt
   app.get(
     '/metrics',
     {
+      config: { access: onServer('metrics.read') },
       schema: {
         summary: 'Metrics in the Prometheus text format',
         tags: ['health'],

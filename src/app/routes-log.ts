@@ -5,6 +5,8 @@ import { Type } from 'typebox'
 import { VspcError } from '../base/index.ts'
 import type { History, Load, LoadResult } from '../history/index.ts'
 import { canonicalUuid, type Port, type Server } from '../vspc/index.ts'
+import { EACH, onPort, portOf, visibleTo, visitorOf } from './access/guard.ts'
+import { factsOf } from './access/visitor.ts'
 import { formatLog, LOG_FORMATS } from './log-format.ts'
 import { logParts } from './log-lines.ts'
 import { PROBLEM_ANSWER } from './openapi.ts'
@@ -160,11 +162,12 @@ async function sendLog(
 }
 
 /** Of several ports of the VM: the one without label, else the one whose label sorts first. */
-function portOfVm(server: Server, uuid: string): Port {
+function portOfVm(server: Server, uuid: string, isVisible: (port: Port) => boolean): Port {
   const canonical = canonicalUuid(uuid)
   let chosen: Port | null = null
   for (const port of canonical === null ? [] : server.table) {
     if (port.vcUuid !== canonical && port.biosUuid !== canonical && port.vmKey !== canonical) continue
+    if (!isVisible(port)) continue
     if (chosen === null || (port.label ?? '') < (chosen.label ?? '')) chosen = port
   }
   if (chosen !== null) return chosen
@@ -199,6 +202,7 @@ export function logRoutes(app: FastifyInstance, server: Server): void {
   app.route<{ Params: PortParams; Querystring: LogQuery }>({
     method: ['GET', 'HEAD'],
     url: '/api/v1/ports/:id/log',
+    config: { access: onPort('log.read') },
     schema: {
       summary: 'What the VM has sent',
       description:
@@ -209,18 +213,24 @@ export function logRoutes(app: FastifyInstance, server: Server): void {
       querystring: LogQuery,
       response: LOG_ANSWER,
     },
-    handler: (request, reply) => sendLog(request, reply, server.table.resolve(request.params.id), request.query),
+    handler: (request, reply) => sendLog(request, reply, portOf(request), request.query),
   })
 
   app.route<{ Params: { uuid: string } }>({
     method: ['GET', 'HEAD'],
     url: '/console_log/:uuid',
+    config: { access: EACH },
     schema: {
       summary: "What the VM has sent on its first port, by the VM's UUID",
       tags: ['ports'],
       params: UuidParams,
       response: LOG_ANSWER,
     },
-    handler: (request, reply) => sendLog(request, reply, portOfVm(server, request.params.uuid), {}),
+    handler: (request, reply) => {
+      const visitor = visitorOf(request)
+      const port = portOfVm(server, request.params.uuid, visitor.seesAll ? () => true : visibleTo(visitor))
+      visitor.check('log.read', factsOf(port))
+      return sendLog(request, reply, port, {})
+    },
   })
 }

@@ -1,6 +1,7 @@
 import type { FastifyInstance } from 'fastify'
 import { Type } from 'typebox'
 import type { Port, Server } from '../vspc/index.ts'
+import { EACH, onPort, portOf, visibleTo, visitorOf } from './access/guard.ts'
 import type { GuestinfoFollower } from './guestinfo.ts'
 import type { PortAnswer } from './guestinfo-view.ts'
 import { JsonListBody, LIST_SLICE } from './json-list.ts'
@@ -18,14 +19,17 @@ export function portRoutes(app: FastifyInstance, server: Server, guestinfo: Gues
   app.get(
     '/api/v1/ports',
     {
+      config: { access: EACH },
       schema: {
         summary: 'All ports',
         tags: ['ports'],
         response: { 200: jsonAnswer('All ports.', Type.Array(Type.Ref('Port#'))), ...PROBLEM_ANSWER },
       },
     },
-    (_request, reply) => {
-      const ports = [...server.table]
+    (request, reply) => {
+      const visitor = visitorOf(request)
+      const all = [...server.table]
+      const ports = visitor.seesAll ? all : all.filter(visibleTo(visitor))
       // A stream's type is not completed.
       reply.type('application/json; charset=utf-8')
       // What VMs publish may be much.
@@ -38,6 +42,7 @@ export function portRoutes(app: FastifyInstance, server: Server, guestinfo: Gues
   app.get<{ Params: PortParams }>(
     '/api/v1/ports/:id',
     {
+      config: { access: onPort('port.show') },
       schema: {
         summary: 'One port',
         tags: ['ports'],
@@ -45,12 +50,13 @@ export function portRoutes(app: FastifyInstance, server: Server, guestinfo: Gues
         response: { 200: jsonAnswer('The port.', Type.Ref('Port#')), ...PROBLEM_ANSWER },
       },
     },
-    (request, reply) => reply.type('application/json').send(describe(server.table.resolve(request.params.id))),
+    (request, reply) => reply.type('application/json').send(describe(portOf(request))),
   )
 
   app.delete<{ Params: PortParams }>(
     '/api/v1/ports/:id',
     {
+      config: { access: onPort('port.remove') },
       schema: {
         summary: 'Forget an offline port and its history',
         tags: ['ports'],
@@ -59,7 +65,7 @@ export function portRoutes(app: FastifyInstance, server: Server, guestinfo: Gues
       },
     },
     (request, reply) => {
-      const port = server.table.resolve(request.params.id)
+      const port = portOf(request)
       if (server.forget(port)) return reply.code(204).send()
       throw new ProblemError(
         409,
@@ -72,6 +78,7 @@ export function portRoutes(app: FastifyInstance, server: Server, guestinfo: Gues
   app.get<{ Params: PortParams }>(
     '/api/v1/ports/:id/consoles',
     {
+      config: { access: onPort('console.who') },
       schema: {
         summary: 'Consoles attached to a port',
         tags: ['consoles'],
@@ -79,6 +86,6 @@ export function portRoutes(app: FastifyInstance, server: Server, guestinfo: Gues
         response: { 200: jsonAnswer('Its consoles.', Type.Array(Type.Ref('ConsoleInfo#'))), ...PROBLEM_ANSWER },
       },
     },
-    (request) => server.table.resolve(request.params.id).consoles.map((console) => console.info),
+    (request) => portOf(request).consoles.map((console) => console.info),
   )
 }

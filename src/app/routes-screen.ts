@@ -4,6 +4,7 @@ import { type Static, Type } from 'typebox'
 import { VspcError } from '../base/index.ts'
 import type { History, Marks } from '../history/index.ts'
 import type { Server } from '../vspc/index.ts'
+import { onPort, portOf } from './access/guard.ts'
 import { jsonAnswer, PROBLEM_ANSWER } from './openapi.ts'
 import { ProblemError } from './problem.ts'
 import { PortParams } from './schemas.ts'
@@ -74,6 +75,7 @@ export function screenRoute(app: FastifyInstance, server: Server): void {
   app.get<{ Params: PortParams; Querystring: ScreenQuery }>(
     '/api/v1/ports/:id/screen',
     {
+      config: { access: onPort('screen.read') },
       schema: {
         summary: "What a port's output looks like",
         description:
@@ -94,7 +96,7 @@ export function screenRoute(app: FastifyInstance, server: Server): void {
           `cols x (rows + scrollback) must not exceed ${MAX_CELLS}: ask for fewer lines`,
         )
       }
-      const port = server.table.resolve(request.params.id)
+      const port = portOf(request)
       if (atOnce >= MAX_AT_ONCE) throw unavailable(`the screen was not drawn: ${MAX_AT_ONCE} others wait for theirs`)
       atOnce++
       const gone = new AbortController()

@@ -5,6 +5,7 @@ import { extname } from 'node:path'
 import { gzipSync } from 'node:zlib'
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
 import { Type } from 'typebox'
+import { OPEN } from './access/guard.ts'
 import { PROBLEM_ANSWER } from './openapi.ts'
 import { ProblemError } from './problem.ts'
 
@@ -79,6 +80,7 @@ export function webRoutes(app: FastifyInstance, version: string): boolean {
   app.route({
     method: ['GET', 'HEAD'],
     url: '/',
+    config: { access: OPEN },
     schema: {
       summary: 'The web console',
       description: 'Needs a browser with scripts; /plain is a list that does not.',
@@ -98,6 +100,7 @@ export function webRoutes(app: FastifyInstance, version: string): boolean {
   app.route<{ Params: { file: string } }>({
     method: ['GET', 'HEAD'],
     url: '/web/:file',
+    config: { access: OPEN },
     schema: {
       summary: 'Scripts and styles of the web console',
       tags: ['web'],

@@ -5,8 +5,11 @@ import { passwordFileWarning, type VsphereAccess } from '../appliance/index.ts'
 import { errorMessage, systemClock } from '../base/index.ts'
 import { type CaptureRecorder, openRecorder } from '../capture/index.ts'
 import type { HistoryStore } from '../history/index.ts'
-import { formatEndpoint, formatHostPort, parseTrustedSources } from '../transport/index.ts'
+import { formatEndpoint, parseTrustedSources } from '../transport/index.ts'
 import { Server } from '../vspc/index.ts'
+import { bindingWarnings, checkBinding } from './access/binding.ts'
+import { AccessControl } from './access/control.ts'
+import { addAccessMetrics } from './access/metrics.ts'
 import { ApplianceTracker } from './appliance.ts'
 import type { Config } from './config.ts'
 import { GuestinfoFollower } from './guestinfo.ts'
@@ -14,7 +17,6 @@ import { type HealthSources, HistoryTroubles, readHealth } from './health.ts'
 import type { HealthInfo } from './health-view.ts'
 import { closeHistories, openHistories } from './histories.ts'
 import { HttpServer } from './http.ts'
-import { parseHttpAddress } from './http-address.ts'
 import { type AppLogger, createLogger } from './logger.ts'
 import { Metrics } from './metrics.ts'
 import { addApplianceMetrics } from './metrics-appliance.ts'
@@ -60,7 +62,7 @@ export class RunningApp {
   }
 
   /** Where the API is; null when it is off. */
-  get http(): { readonly host: string; readonly tcpPort: number; readonly url: string } | null {
+  get http(): Pick<HttpServer, 'host' | 'tcpPort' | 'url' | 'routes'> | null {
     return this.#http
   }
 
@@ -102,6 +104,7 @@ export class RunningApp {
     }
     this.#config = next
     this.server.reconfigure({ ...next, trusted: parseTrustedSources(next.trustedProxies) })
+    this.#parts.access.reload(next.access)
     this.#http?.applyLimits()
     this.log.info({ changed: plan.changed }, 'configuration reloaded')
     this.log.setLevel(next.logLevel)
@@ -119,11 +122,14 @@ export class RunningApp {
   }
 
   async #open(config: Config): Promise<void> {
-    const { server, metrics, tracker, guestinfo, log } = this.#parts
+    const { server, access, metrics, tracker, guestinfo, log } = this.#parts
+    for (const warning of bindingWarnings(config)) log.warn({}, warning)
+    addAccessMetrics(metrics.registry, access)
     await server.start()
     if (config.http !== null) {
       this.#http = await HttpServer.start({
         address: config.http,
+        access,
         server,
         metrics,
         log,
@@ -147,7 +153,7 @@ export class RunningApp {
   }
 
   async #stop(): Promise<void> {
-    const { server, histories, metrics, recorder, tracker, guestinfo, log } = this.#parts
+    const { server, access, histories, metrics, recorder, tracker, guestinfo, log } = this.#parts
     const { drainMs } = server.limits
     this.#readiness = 'stopping'
     const steps = [
@@ -155,6 +161,7 @@ export class RunningApp {
       () => Promise.all([server.stop(), this.#telnet?.stop(), guestinfo?.stop(drainMs), tracker?.stop(drainMs)]),
       () => this.#http?.stop(),
       () => recorder?.close(drainMs),
+      () => access.close(),
       () => closeHistories(histories, server.limits, log),
       () => metrics.close(),
     ]
@@ -180,6 +187,7 @@ export function start(config: Config, options: StartOptions = {}): Promise<Runni
 
 interface Parts {
   readonly server: Server
+  readonly access: AccessControl
   readonly histories: HistoryStore
   readonly troubles: HistoryTroubles
   readonly metrics: Metrics
@@ -191,8 +199,18 @@ interface Parts {
 
 async function makeParts(config: Config, options: StartOptions): Promise<Parts> {
   // A configuration may come from elsewhere than from `loadConfig`: this one rule is not left to it alone.
-  if (config.http !== null) parseHttpAddress(formatHostPort(config.http.host, config.http.tcpPort))
+  checkBinding(config)
   const log = options.log ?? createLogger(config.logLevel, 'json')
+  const access = await AccessControl.open({ access: config.access, audit: config.audit, clock: systemClock, log })
+  try {
+    return { ...(await makeServer(config, log)), access }
+  } catch (error) {
+    await access.close()
+    throw error
+  }
+}
+
+async function makeServer(config: Config, log: AppLogger): Promise<Omit<Parts, 'access'>> {
   const tracker = makeTracker(config, log)
   const troubles = new HistoryTroubles()
   const histories = await openHistories(config, log, (problem) => troubles.take(problem, systemClock.wall()))

@@ -22,6 +22,7 @@ export interface AttachRequest {
 /** Close codes of ours are 4000 plus the HTTP status that comes nearest; RFC 6455 section 7.4.2 leaves 4000 on to us. */
 const CLOSE_CODES: { readonly [code: string]: number } = {
   VSPC_SERVER_STOPPING: 1001,
+  VSPC_ACCESS_LOGIN: 4401,
   VSPC_ACCESS_DENIED: 4403,
   VSPC_CONSOLE_STALLED: 4408,
   VSPC_CONSOLE_BUSY: 4409,
@@ -96,6 +97,11 @@ export class WsConsole implements ConsoleClient {
     this.notify({ type: 'error', code, message })
     this.notify({ type: 'detached', reason: message, code })
     this.close(message, code)
+  }
+
+  /** Null: refused. */
+  get console(): Console | null {
+    return this.#console
   }
 
   // ConsoleClient

@@ -41,6 +41,8 @@ export const EXIT_BY_CODE: { readonly [code in ErrorCode]?: ExitCode } = {
   VSPC_CONSOLE_KICKED: EXIT.notAllowed,
   VSPC_CONSOLE_NOT_FOUND: EXIT.noSuchPort,
   VSPC_CONSOLE_NOT_WAITING: EXIT.busy,
+  VSPC_ACCESS_LOGIN: EXIT.notAllowed,
+  VSPC_ACCESS_FAILURES: EXIT.notAllowed,
   VSPC_CONSOLE_READ_ONLY: EXIT.notAllowed,
   VSPC_CONSOLE_BUSY: EXIT.busy,
   VSPC_CONSOLE_TOO_MANY: EXIT.busy,

@@ -10,6 +10,13 @@ interface ServeFlags {
   dial?: string[]
   forward?: string[]
   http?: string
+  httpCert?: string
+  httpKey?: string
+  httpClientCa?: string
+  httpName?: string[]
+  httpPlain?: true
+  tokens?: string
+  audit?: string
   telnet?: string
   telnetMenu?: string
   dataDir?: string
@@ -73,6 +80,16 @@ export function registerServe(program: Command): void {
       collect,
     )
     .option('--http <host:port>', 'where API, WebSockets and page are served, or off (default 127.0.0.1:13371)')
+    .option('--http-cert <file>', 'certificate for HTTPS, PEM; read again when it changes')
+    .option('--http-key <file>', 'its key, PEM')
+    .option(
+      '--http-client-ca <file>',
+      'CA of client certificates (mutual TLS), PEM: who shows one need not have a token',
+    )
+    .option('--http-name <name>', "a name under which browsers reach it, such as a proxy's; may be repeated", collect)
+    .option('--http-plain', 'plain HTTP for other machines, too: a proxy in front of it does TLS')
+    .option('--tokens <file>', 'who may use HTTP: file of tokens, made by "vspc token" (env VSPC_TOKENS)')
+    .option('--audit <file>', 'write down who did what, as JSON lines')
     .option('--telnet <ports>', 'a TCP port for Telnet clients per serial port, out of such a range: 13400-13999')
     .option('--telnet-menu <host:port>', 'a menu of all serial ports for Telnet clients, such as 127.0.0.1:13399')
     .option('--data-dir <dir>', 'directory for what is kept (default $XDG_STATE_HOME/vspc)')
@@ -134,7 +151,11 @@ async function serve(flags: ServeFlags): Promise<void> {
 
 /** Values are checked by the configuration, all in one place; here they only change their names. */
 function settingsOf(flags: ServeFlags): Settings {
-  const { serviceUri, trustedProxy, redact, config, json, telnet, telnetMenu, ...same } = flags
+  const { serviceUri, trustedProxy, redact, config, json, telnet, telnetMenu, httpName, tokens, audit, ...same } = flags
+  const access = {
+    ...(tokens === undefined ? {} : { tokens }),
+    ...(audit === undefined ? {} : { audit: { file: audit } }),
+  }
   const telnetSection = {
     ...(telnet === undefined ? {} : { ports: telnet }),
     ...(telnetMenu === undefined ? {} : { menu: telnetMenu }),
@@ -142,6 +163,8 @@ function settingsOf(flags: ServeFlags): Settings {
   return {
     ...same,
     ...(Object.keys(telnetSection).length === 0 ? {} : { telnet: telnetSection }),
+    ...(Object.keys(access).length === 0 ? {} : { access }),
+    ...(httpName === undefined ? {} : { httpNames: httpName }),
     ...(serviceUri === undefined ? {} : { serviceUris: serviceUri }),
     ...(trustedProxy === undefined ? {} : { trustedProxies: trustedProxy }),
     ...(redact === undefined ? {} : { captureRedact: redact }),

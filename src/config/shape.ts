@@ -18,7 +18,7 @@ export interface SchemaNode {
 }
 
 /** More names than this are not listed in a message. */
-const MAX_LISTED = 20
+const MAX_LISTED = 40
 
 /**
  * The settings of `schema` as far as they fit: what does not is reported to `problems` and left out, an item of a list becomes

@@ -161,24 +161,26 @@ export class PortTable {
   /**
    * Finds a port by what a person typed: id, UUID in any spelling, `NAME`, `NAME/LABEL`, `UUID/LABEL`, or a unique
    * prefix of an id or name.
+   * @param isVisible what does not pass it does not exist, in messages neither. Default: all exist.
    * @throws VspcError VSPC_PORT_NOT_FOUND, VSPC_PORT_AMBIGUOUS (with the candidates in the message).
    */
-  resolve(text: string): Port {
+  resolve(text: string, isVisible?: (port: Port) => boolean): Port {
     const exact = this.#ports.get(text)
-    if (exact) return exact
-    for (const candidates of this.#candidates(text)) {
+    if (exact && (isVisible === undefined || isVisible(exact))) return exact
+    for (const candidates of this.#candidates(text, isVisible)) {
       if (candidates.length === 1) return candidates[0] as Port
       if (candidates.length > 1) throw ambiguous(text, candidates)
     }
     throw new VspcError(
       'VSPC_PORT_NOT_FOUND',
-      `no port matches "${text}"; ${this.size === 0 ? 'no VM has connected yet' : '"vspc ports" lists them'}`,
+      `no port matches "${text}"; ${this.size === 0 && isVisible === undefined ? 'no VM has connected yet' : '"vspc ports" lists them'}`,
     )
   }
 
   /** From the most to the least exact reading of `text`. */
-  *#candidates(text: string): Generator<Port[]> {
-    const all = [...this.#ports.values()]
+  *#candidates(text: string, isVisible: ((port: Port) => boolean) | undefined): Generator<Port[]> {
+    const known = [...this.#ports.values()]
+    const all = isVisible === undefined ? known : known.filter(isVisible)
     const slash = text.lastIndexOf('/')
     const colon = text.indexOf(':')
     const uuid = canonicalUuid(text)

@@ -45,6 +45,8 @@ describe('where a setting comes from', () => {
       dial: [],
       forward: [],
       http: '127.0.0.1:13371',
+      httpNames: [],
+      httpPlain: false,
       dataDir: '/home/ann/.local/state/vspc',
       history: 'disk',
       captureRedact: false,

@@ -54,6 +54,7 @@ test('every route is there, and none that is not', async () => {
     'GET /api/v1/ports/{id}/consoles',
     'GET /api/v1/ports/{id}/log',
     'GET /api/v1/ports/{id}/screen',
+    'GET /api/v1/whoami',
     'GET /console_log/{uuid}',
     'GET /livez',
     'GET /metrics',
@@ -66,6 +67,7 @@ test('every route is there, and none that is not', async () => {
     'HEAD /console_log/{uuid}',
     'HEAD /web/{file}',
     'POST /api/v1/appliance/check',
+    'POST /api/v1/tickets',
   ])
 })
 

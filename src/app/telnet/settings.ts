@@ -1,7 +1,7 @@
 /** The section `telnet`: where people reach consoles with a Telnet client. */
 import { errorMessage, VspcError } from '../../base/index.ts'
 import { formatHostPort } from '../../transport/index.ts'
-import { type HttpAddress, parseHttpAddress } from '../http-address.ts'
+import { type HttpAddress, isLoopbackAddress, parseHttpAddress } from '../http-address.ts'
 
 /** As it stands in a file. */
 export interface TelnetSettings {
@@ -87,23 +87,22 @@ export function parseTelnetMenu(text: string): HttpAddress | null {
   return text === 'off' ? null : loopback(text, text, 'menu')
 }
 
-/** The rule is that of HTTP; the words are not. */
+/** Addresses are those of HTTP; but nobody has to log in here, so that only this machine may reach it. */
 function loopback(address: string, text: string, what: 'ports' | 'menu'): HttpAddress {
+  let parsed: HttpAddress | null
   try {
-    const parsed = parseHttpAddress(address)
-    if (parsed !== null) return parsed
+    parsed = parseHttpAddress(address)
   } catch (error) {
-    if (error instanceof VspcError && error.code === 'VSPC_HTTP_UNSAFE_BIND') {
-      throw new VspcError(
-        'VSPC_CONFIG_INVALID',
-        `telnet ${what} "${text}" can be reached from other machines, and there is no authentication: anyone could type ` +
-          'into the consoles; use 127.0.0.1 and reach it over SSH (ssh -L)',
-      )
-    }
     const message = errorMessage(error).replace(/^http "[^"]*"/, `telnet ${what} "${text}"`)
     throw new VspcError('VSPC_CONFIG_INVALID', message, { cause: error })
   }
-  throw new VspcError('VSPC_CONFIG_INVALID', `telnet ${what} "${text}" has no port`)
+  if (parsed === null) throw new VspcError('VSPC_CONFIG_INVALID', `telnet ${what} "${text}" has no port`)
+  if (isLoopbackAddress(parsed)) return parsed
+  throw new VspcError(
+    'VSPC_CONFIG_INVALID',
+    `telnet ${what} "${text}" can be reached from other machines, and there is no authentication: anyone could type ` +
+      'into the consoles; use 127.0.0.1 and reach it over SSH (ssh -L)',
+  )
 }
 
 /** Earlier layers count more; null when nothing is to be opened. */

@@ -1,0 +1,52 @@
+/** Of the configuration: what the settings of the HTTP side do not show one by one. */
+import { type ErrorCode, VspcError } from '../base/index.ts'
+import type { ConfigProblem, SettingsSource } from '../config/index.ts'
+import { checkBinding } from './access/binding.ts'
+import type { Config } from './config.ts'
+import type { ConfigLayer } from './config-layer.ts'
+import type { Settings } from './config-schema.ts'
+
+/** The value of the first layer that has one. */
+export function firstOf<Name extends keyof ConfigLayer>(
+  layers: readonly ConfigLayer[],
+  name: Name,
+): ConfigLayer[Name] | undefined {
+  return layers.find((layer) => layer[name] !== undefined)?.[name]
+}
+
+/** @param sources of the layers, in their order. */
+export function checkHttp(
+  config: Config,
+  layers: readonly ConfigLayer[],
+  sources: readonly SettingsSource[],
+  problems: ConfigProblem[],
+): void {
+  const report = (name: keyof Settings, message: string, code: ErrorCode = 'VSPC_CONFIG_INVALID'): void => {
+    const source = sources[layers.findIndex((layer) => layer[name as keyof ConfigLayer] !== undefined)]
+    const place = source?.locate([name], 'value') ?? { where: 'configuration', line: null, column: null }
+    problems.push({ code, ...place, message })
+  }
+  const before = problems.length
+  const has = (name: 'httpCert' | 'httpKey' | 'httpClientCa'): boolean => firstOf(layers, name) !== undefined
+  if (has('httpCert') && !has('httpKey'))
+    report('httpCert', 'httpCert needs its key: give httpKey (--http-key FILE), too')
+  if (has('httpKey') && !has('httpCert')) {
+    report('httpKey', 'httpKey needs its certificate: give httpCert (--http-cert FILE), too')
+  }
+  if (has('httpClientCa') && !has('httpCert') && !has('httpKey')) {
+    report(
+      'httpClientCa',
+      'httpClientCa needs HTTPS: give httpCert and httpKey (--http-cert FILE --http-key FILE), too',
+    )
+  }
+  if (!has('httpClientCa') && layers.some(({ access }) => access?.certificates !== undefined)) {
+    report('access', 'access.certificates needs httpClientCa, the CA that client certificates must come from')
+  }
+  if (problems.length > before) return
+  try {
+    checkBinding(config)
+  } catch (error) {
+    if (!(error instanceof VspcError)) throw error
+    report('http', error.message, error.code)
+  }
+}
