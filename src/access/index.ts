@@ -9,6 +9,7 @@ export {
 } from './certificate.ts'
 export { digestOf, newSecret } from './digest.ts'
 export { FAILURE_LIMITS, FailureLimit, type FailureLimits } from './failures.ts'
+export { type Glob, parseGlob } from './glob.ts'
 export {
   DEFAULT_PROXY_RULES,
   type Identity,

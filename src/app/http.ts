@@ -26,6 +26,7 @@ import { healthRoutes, type Readiness } from './routes-health.ts'
 import { logRoutes } from './routes-log.ts'
 import { portRoutes } from './routes-ports.ts'
 import { screenRoute } from './routes-screen.ts'
+import { searchRoutes } from './routes-search.ts'
 import { serverRoutes } from './routes-server.ts'
 import { webRoutes } from './routes-web.ts'
 
@@ -198,6 +199,7 @@ async function buildApp(options: HttpOptions, events: EventStreams): Promise<Bui
   applianceRoutes(app, options.tracker)
   guestinfoRoutes(app, options.guestinfo)
   screenRoute(app, server)
+  searchRoutes(app, server, options.metrics.registry)
   const page = { server, version, defaultUrl: `http://${DEFAULT_HTTP}` }
   pageRoute(app, '/plain', page)
   if (!webRoutes(app, version)) pageRoute(app, '/', page)

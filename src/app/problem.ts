@@ -9,6 +9,8 @@ export const PROBLEM_TYPE = 'application/problem+json'
 /** HTTP status of coded failures; any other one is a 500. */
 const STATUS: { readonly [code in ErrorCode]?: number } = {
   VSPC_PATTERN: 400,
+  VSPC_SEARCH_BUSY: 503,
+  VSPC_SEARCH_FAILED: 503,
   VSPC_REQUEST_INVALID: 400,
   VSPC_NOT_ALLOWED: 403,
   VSPC_ACCESS_LOGIN: 401,

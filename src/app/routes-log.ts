@@ -124,7 +124,7 @@ async function withinTimes(history: History, range: Range, { since, until }: Log
 }
 
 /** Ms since 1970. @throws VspcError VSPC_REQUEST_INVALID. */
-function timeOf(text: string, name: string): number {
+export function timeOf(text: string, name: string): number {
   const number = /^-?\d{1,16}$/.test(text) ? Number(text) : null
   const wall = number === null ? Date.parse(text) : number < 0 ? Date.now() + number : number
   if (Number.isFinite(wall)) return wall

@@ -47,6 +47,8 @@ export const CODES = {
   VSPC_CONSOLE_KICKED: { fault: 'remote', retryable: true },
   VSPC_SCREEN_UNAVAILABLE: { fault: 'system', retryable: true },
   VSPC_BREAK_UNSUPPORTED: { fault: 'remote', retryable: false },
+  VSPC_SEARCH_BUSY: { fault: 'remote', retryable: true },
+  VSPC_SEARCH_FAILED: { fault: 'system', retryable: true },
   VSPC_PATTERN: { fault: 'local', retryable: false },
   VSPC_REQUEST_INVALID: { fault: 'local', retryable: false },
   VSPC_SERVER_STARTING: { fault: 'system', retryable: true },

@@ -90,4 +90,16 @@ export const HISTORY_LIMITS = {
     max: 315_360_000_000,
     why: 'files that are not appended to any more are compressed after so long, in the background; 0 = never',
   },
+  maxSearches: {
+    default: 2,
+    min: 1,
+    max: 64,
+    why: 'searches of history at once, each in a thread of its own, at a low priority; more are refused',
+  },
+  searchMs: {
+    default: 600_000,
+    min: 1_000,
+    max: 86_400_000,
+    why: 'a search of history ends after so long with what it has found',
+  },
 } as const

@@ -23,6 +23,7 @@ export type ExitCode = (typeof EXIT)[keyof typeof EXIT]
 export const EXIT_BY_CODE: { readonly [code in ErrorCode]?: ExitCode } = {
   VSPC_USAGE: EXIT.usage,
   VSPC_PATTERN: EXIT.usage,
+  VSPC_SEARCH_BUSY: EXIT.busy,
   VSPC_REQUEST_INVALID: EXIT.usage,
   VSPC_ENDPOINT_SYNTAX: EXIT.usage,
   VSPC_ENDPOINT_SCHEME: EXIT.usage,

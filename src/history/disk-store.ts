@@ -10,6 +10,7 @@ import { Lateness } from './lateness.ts'
 import { Loader } from './loader.ts'
 import type { DirLock } from './lock.ts'
 import { Pauses } from './pauses.ts'
+import { portFiles } from './port-files.ts'
 import { REMOVED_PREFIX, type ScanResult, storedPort } from './scan.ts'
 import { maxFileBytes } from './segments.ts'
 import { TimeKeeper } from './time-keeper.ts'
@@ -149,6 +150,10 @@ export class DiskStore implements HistoryStore {
     this.diskBytes += port.diskBytes
     if (port.segments.closed.length > 0) this.upkeep.closed(port)
     return port
+  }
+
+  filesOf(id: string): ReturnType<HistoryStore['filesOf']> {
+    return portFiles(this.#ports.get(encodeDirName(id)))
   }
 
   release(view: Uint8Array): void {

@@ -99,6 +99,25 @@ export interface History {
   remove(): void
 }
 
+/** Where the output of a port is, for who reads files itself: see stored-output.ts. What is not there is left to `load`. */
+export interface PortFiles {
+  readonly folder: string
+  /** In order of their offsets. They may be compressed, moved or deleted at any time. */
+  readonly files: readonly StoredFile[]
+  /** Everything from there on is in memory alone. */
+  readonly written: number
+  /** Of when output came: those that may not be on the disk yet. */
+  readonly marks: Pick<Marks, 'offsets' | 'times'>
+}
+
+export interface StoredFile {
+  readonly start: number
+  /** Where it ends at most: what was lost is at the ends of files. */
+  readonly end: number
+  /** When it was last written, ms since 1970. */
+  readonly lastWriteAt: number
+}
+
 /** A port that has a history from before. */
 export interface StoredPort {
   readonly id: string
@@ -165,6 +184,8 @@ export interface HistoryStore {
   stored(): Iterable<StoredPort>
   /** The history of port `id`, which nobody else has open; with what is there from before. Touches no disk. */
   open(id: string, owner: HistoryOwner): History
+  /** Null where port `id` has no files. */
+  filesOf(id: string): PortFiles | null
   /**
    * A view that `read` returned is not used any more: its memory may be used again. Once for each, or never, if it is
    * kept: that only costs.

@@ -60,6 +60,10 @@ export class MemoryHistoryStore implements HistoryStore {
     return new MemoryHistory(this, id, owner)
   }
 
+  filesOf(): null {
+    return null
+  }
+
   release(view: Uint8Array): void {
     this.totals.giveBack(view)
   }

@@ -1,3 +1,3 @@
 export { LineCutter, MAX_LINE_BYTES } from './line-cutter.ts'
 export { plainText, shownText } from './plain.ts'
-export { type PatternFlags, TextPattern, type TextRange } from './text-pattern.ts'
+export { lineEnd, type PatternFlags, TextPattern, type TextRange } from './text-pattern.ts'
