@@ -69,7 +69,9 @@ class World {
           const { printed, epoch, start } = this
           const from = Math.max(start, printed.length - 100_000)
           const screen = printed.slice(from)
-          return { port: 'p', epoch, start: from, offset: printed.length, historyStart: start, screen }
+          const offsets = { start: from, top: from, offset: printed.length, historyStart: start }
+          const nothing = { historyEnd: printed.length, markLine: null, from: null, until: null }
+          return { port: 'p', epoch, ...offsets, ...nothing, screen }
         },
         after: (ms, run) => {
           const timer = { at: this.#now + ms, run }

@@ -27,7 +27,8 @@ const port = (name: string, more: Partial<PortInfo> = {}): PortInfo => ({
 })
 
 test.each(['web 1', 'a/b', 'ü%20#?&', '../..', "'"])('the place of port %j is read as it was written', (id) => {
-  expect(parsePlace(portPlace(id))).toEqual({ view: 'port', id })
+  expect(parsePlace(portPlace(id))).toEqual({ view: 'port', id, past: null })
+  expect(parsePlace(portPlace(id, 12))).toEqual({ view: 'port', id, past: { around: 12 } })
 })
 
 test('paths to the API are relative, and a port cannot lead out of its own', () => {
@@ -39,7 +40,9 @@ test.each([
   ['#/', { view: 'ports', query: NO_QUERY }],
   ['#/nothing/like/this', { view: 'ports', query: NO_QUERY }],
   ['#/moves', { view: 'moves' }],
-  ['#/ports/100%', { view: 'port', id: '100%' }],
+  ['#/ports/100%', { view: 'port', id: '100%', past: null }],
+  ['#/ports/a?at=-1', { view: 'port', id: 'a', past: null }],
+  ['#/ports/a?time=2026-01-02T03:04Z', { view: 'port', id: 'a', past: { time: '2026-01-02T03:04Z' } }],
 ])('the address %j is understood', (hash, place) => {
   expect(parsePlace(hash)).toEqual(place)
 })

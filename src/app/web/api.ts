@@ -25,6 +25,12 @@ export interface Screen {
   readonly start: number
   readonly offset: number
   readonly historyStart: number
+  readonly historyEnd: number
+  /** From there on all that was drawn is still there. */
+  readonly top: number
+  readonly markLine: number | null
+  readonly from: string | null
+  readonly until: string | null
   readonly screen: string
 }
 
@@ -33,6 +39,8 @@ export interface ScreenSize {
   readonly rows: number
   readonly scrollback: number
   readonly bytes: number
+  readonly end?: number
+  readonly mark?: number
 }
 
 export function fetchPorts(): Promise<PortInfo[]> {
@@ -43,8 +51,15 @@ export function fetchPort(id: string): Promise<PortInfo> {
   return getJson<PortInfo>(portPath(id))
 }
 
-export function fetchScreen(id: string, { cols, rows, scrollback, bytes }: ScreenSize): Promise<Screen> {
-  return getJson<Screen>(portPath(id, `/screen?cols=${cols}&rows=${rows}&scrollback=${scrollback}&bytes=${bytes}`))
+export function fetchScreen(id: string, size: ScreenSize): Promise<Screen> {
+  const query = Object.entries(size).map(([name, value]) => `${name}=${value}`)
+  return getJson<Screen>(portPath(id, `/screen?${query.join('&')}`))
+}
+
+/** Offset of the first byte that came at a time, or next after it. */
+export async function fetchOffsetAt(id: string, time: string): Promise<number> {
+  const answer = await getAnswer(portPath(id, `/log?since=${encodeURIComponent(time)}`), 'HEAD')
+  return Number(answer.headers.get('x-vspc-start'))
 }
 
 /** Null where this server does not follow its appliance's host. */
@@ -60,17 +75,31 @@ export async function fetchAppliance(): Promise<ApplianceInfo | null> {
 
 /** @throws ApiError. */
 async function getJson<Body>(path: string): Promise<Body> {
+  const answer = await getAnswer(path)
+  try {
+    return (await answer.json()) as Body
+  } catch (error) {
+    throw away(error)
+  }
+}
+
+/** @throws ApiError. */
+async function getAnswer(path: string, method: 'GET' | 'HEAD' = 'GET'): Promise<Response> {
   let answer: Response
   try {
-    answer = await fetch(path, { signal: AbortSignal.timeout(ANSWER_MS), cache: 'no-store' })
-    if (answer.ok) return (await answer.json()) as Body
+    answer = await fetch(path, { method, signal: AbortSignal.timeout(ANSWER_MS), cache: 'no-store' })
   } catch (error) {
-    throw new ApiError(0, 'VSPC_SERVER_UNREACHABLE', `the server does not answer (${String(error)})`)
+    throw away(error)
   }
+  if (answer.ok) return answer
   const problem = (await answer.json().catch(() => ({}))) as { code?: unknown; detail?: unknown }
   throw new ApiError(
     answer.status,
     String(problem.code ?? ''),
     String(problem.detail ?? `the server answered ${answer.status}`),
   )
+}
+
+function away(error: unknown): ApiError {
+  return new ApiError(0, 'VSPC_SERVER_UNREACHABLE', `the server does not answer (${String(error)})`)
 }

@@ -11,6 +11,7 @@ export interface ConsoleActions {
   find(): void
   copy(): void
   earlier(): void
+  goToTime(): void
   sendBreak(): void
   sendSysRq(): void
   toggleSize(): void
@@ -68,6 +69,7 @@ export class ConsoleBar {
       item('Find…', () => actions.find()),
       item('Copy', () => actions.copy()),
       earlierItem,
+      item('Go to a time…', () => actions.goToTime()),
       downloadItem,
       make('hr'),
       item('Who is attached', () => actions.who()),

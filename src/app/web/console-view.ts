@@ -1,27 +1,28 @@
 /** One port's console: the terminal, what can be done with it, and what happens around it. */
-import type { ConsoleInfo, ConsoleMessage, ConsoleMode, PortInfo } from '../../vspc/index.ts'
+import type { ConsoleMessage, ConsoleMode, PortInfo } from '../../vspc/index.ts'
 import { fetchScreen, type Screen } from './api.ts'
 import { ConsoleBar } from './console-bar.ts'
 import { ConsoleFeed, type FeedListener, type LinkState } from './console-feed.ts'
 import { ConsoleInput } from './console-input.ts'
+import { stateNews } from './console-news.ts'
+import { ConsolePeople } from './console-people.ts'
 import { openSocket } from './console-socket.ts'
-import { ask, copyText, followLink } from './dialogs.ts'
+import { copyText, followLink } from './dialogs.ts'
 import { make } from './dom.ts'
 import { FindBar } from './find-bar.ts'
-import { portPlace } from './places.ts'
+import { PastView } from './past-view.ts'
+import { type PastPlace, portPlace } from './places.ts'
 import type { PortStore } from './port-store.ts'
-import { Terminal } from './terminal.ts'
+import { Terminal, type TerminalListener } from './terminal.ts'
 import { touchKeys } from './touch-keys.ts'
-import { bytesInWords, clockTime, count, portName } from './words.ts'
+import { bytesInWords, clockTime, portName } from './words.ts'
 
-/** Output drawn at first, and at most. */
+/** Output drawn at first, and at most; what is earlier is looked at in parts. */
 const FIRST_BYTES = 256 << 10
 const MOST_BYTES = 2 << 20
 /** The server's limit is a bit above. */
 const MOST_CELLS = 1_900_000
 const NEWS_MS = 12_000
-/** News about our own mode is not replaced for this long by what all consoles are told of the same change. */
-const FRESH_MS = 1_000
 
 export class ConsoleView {
   readonly element: HTMLElement
@@ -29,19 +30,20 @@ export class ConsoleView {
   readonly #bar: ConsoleBar
   readonly #find: FindBar
   readonly #terminal: Terminal
+  readonly #screen: HTMLElement
+  readonly #strips: HTMLElement
   readonly #feed: ConsoleFeed
   readonly #input: ConsoleInput
+  readonly #people: ConsolePeople
   readonly #ends: (() => void)[] = []
   #id: string
-  #console: number | null = null
-  #consoles: readonly ConsoleInfo[] = []
-  #writers: readonly ConsoleInfo[] = []
+  /** History, over the live console. */
+  #past: PastView | null = null
+  /** The offset that the address names. */
+  #at: number | null = null
   #state: PortInfo['state'] | null = null
   #attachedBefore = false
-  #mode: ConsoleMode = 'read'
-  #modeChangedAt = Number.NEGATIVE_INFINITY
   #bytes = FIRST_BYTES
-  #historyStart = 0
   #drawnFrom = 0
   #newsTimer = 0
 
@@ -55,35 +57,34 @@ export class ConsoleView {
       find: () => this.#find.open(),
       copy: () => void this.#copy(),
       earlier: () => this.#earlier(),
+      goToTime: () => void this.#openPast().askTime(),
       sendBreak: () => void this.#input.sendBreak(),
       sendSysRq: () => void this.#input.sendSysRq(),
       toggleSize: () => this.#toggleSize(),
       tellSize: () => void this.#input.tellSize(),
-      who: () => void this.#who(),
+      who: () => void this.#people.show(),
       toggleSpoken: () => this.#toggleSpoken(),
     })
     const host = make('div', { className: 'host-cell' })
-    const screen = make('div', { className: 'screen' }, host)
+    this.#screen = make('div', { className: 'screen' }, host)
     this.element = make('section', { className: 'console', attributes: { 'aria-label': 'Console' } })
     this.#find = new FindBar(
-      (text, back, incremental) => this.#terminal.find(text, back, incremental),
+      (text, back, incremental) => this.#shown.find(text, back, incremental),
       () => {
-        this.#terminal.endFind()
-        this.#terminal.focus()
+        this.#shown.endFind()
+        this.focus()
       },
     )
-    const strips = make('div', { className: 'strips' }, this.#find.element, this.#bar.question)
+    this.#strips = make('div', { className: 'strips' }, this.#find.element, this.#bar.question)
     const keys = touchKeys((sends, cursor) => this.#terminal.press(sends, cursor))
-    this.element.append(this.#bar.element, strips, screen, keys, this.#bar.status)
+    this.element.append(this.#bar.element, this.#strips, this.#screen, keys, this.#bar.status)
     document.getElementById('main')?.replaceChildren(this.element)
     this.#terminal = new Terminal(host, {
       input: (bytes) => this.#input.send(bytes),
       typedInVain: () => this.#bar.pointAtTyping(),
       pasted: (text) => void this.#input.paste(text),
       resized: () => this.#showFigures(),
-      link: (uri, hidden) => void followLink(uri, hidden),
-      found: (index, total) => this.#find.found(index, total),
-      shortcut: (event) => this.#shortcut(event),
+      ...this.#looking(),
     })
     this.#feed = new ConsoleFeed(
       {
@@ -103,6 +104,11 @@ export class ConsoleView {
       news: (text) => this.#news(text),
       refused: () => this.#bar.pointAtTyping(),
     })
+    this.#people = new ConsolePeople({
+      askWho: () => void this.#feed.request({ type: 'who' }),
+      news: (text) => this.#news(text),
+      changed: () => this.#showMode(),
+    })
     this.#ends.push(store.watch(() => this.#showPort()))
     this.#listen()
     this.#showPort()
@@ -114,15 +120,67 @@ export class ConsoleView {
   }
 
   focus(): void {
-    this.#terminal.focus()
+    this.#shown.focus()
+  }
+
+  /** A part of the history, or null = the live console. */
+  showPast(place: PastPlace | null): void {
+    if (place === null) this.#closePast()
+    else if (!('around' in place) || place.around !== this.#at) void this.#openPast().show(place)
   }
 
   dispose(): void {
     this.#feed.close()
+    this.#past?.dispose()
     window.clearTimeout(this.#newsTimer)
     for (const end of this.#ends) end()
     this.#terminal.dispose()
     this.element.remove()
+  }
+
+  get #shown(): Terminal {
+    return this.#past?.terminal ?? this.#terminal
+  }
+
+  /** What both terminals have. */
+  #looking(): Pick<TerminalListener, 'link' | 'found' | 'shortcut'> {
+    return {
+      link: (uri, hidden) => void followLink(uri, hidden),
+      found: (index, total) => this.#find.found(index, total),
+      shortcut: (event) => this.#shortcut(event),
+    }
+  }
+
+  #openPast(): PastView {
+    if (this.#past !== null) return this.#past
+    const host = {
+      id: () => this.#id,
+      at: (offset: number | null) => this.#movePast(offset),
+      news: (text: string) => this.#news(text),
+    }
+    this.#past = new PastView(host, this.#looking())
+    this.element.classList.add('in-past')
+    this.#screen.append(this.#past.element)
+    this.#strips.append(this.#past.strip)
+    this.#past.terminal.fit()
+    this.#past.terminal.focus()
+    return this.#past
+  }
+
+  #movePast(offset: number | null): void {
+    this.#at = offset
+    history.replaceState(null, '', portPlace(this.#id, offset))
+    if (offset === null) this.#closePast()
+  }
+
+  #closePast(): void {
+    this.#at = null
+    if (this.#past === null) return
+    this.#past.dispose()
+    this.#past = null
+    this.element.classList.remove('in-past')
+    this.#terminal.fit()
+    this.#terminal.focus()
   }
 
   #listen(): void {
@@ -166,39 +224,24 @@ export class ConsoleView {
     return fetchScreen(this.#id, { cols, rows, scrollback: lines, bytes: this.#bytes })
   }
 
-  #showScreen({ port, screen, start, historyStart }: Screen): void {
+  #showScreen({ port, screen, top, historyStart }: Screen): void {
     this.#renamed(port)
-    this.#drawnFrom = start
-    this.#historyStart = historyStart
-    this.#bar.setEarlier(start > historyStart && this.#bytes < MOST_BYTES)
+    this.#drawnFrom = top
+    this.#bar.setEarlier(top > historyStart)
     this.#terminal.showScreen(screen)
   }
 
   #message(message: ConsoleMessage): void {
+    this.#people.message(message)
     switch (message.type) {
       case 'attached':
         this.#renamed(message.port)
-        this.#console = message.console
         this.#state = message.state
-        this.#mode = message.mode
         if (this.#attachedBefore) this.#news('connected again')
         this.#attachedBefore = true
-        this.#writers = []
-        this.#feed.request({ type: 'who' })
         break
       case 'state':
         this.#stateChanged(message)
-        break
-      case 'writer':
-        this.#writers = message.writers
-        this.#writersNews(message)
-        this.#feed.request({ type: 'who' })
-        this.#showMode()
-        break
-      case 'consoles':
-        this.#consoles = message.consoles
-        this.#writers = message.consoles.filter(({ mode }) => mode !== 'read')
-        this.#showMode()
         break
       case 'renamed':
         this.#renamed(message.port)
@@ -215,25 +258,9 @@ export class ConsoleView {
     }
   }
 
-  /** Who lost the keyboard is told that first, and then what everybody is told. */
-  #writersNews({ mode, reason }: Extract<ConsoleMessage, { type: 'writer' }>): void {
-    const changed = mode !== this.#mode
-    this.#mode = mode
-    if (!changed && performance.now() - this.#modeChangedAt < FRESH_MS) return
-    if (changed) this.#modeChangedAt = performance.now()
-    const own = { read: `you are reading now (${reason})`, write: 'you may type now', exclusive: 'you type alone now' }
-    this.#news(changed ? own[mode] : reason)
-  }
-
-  #stateChanged({ state, host, reason }: Extract<ConsoleMessage, { type: 'state' }>): void {
-    const before = this.#state
-    this.#state = state
-    const where = host === null ? '' : ` on ${host}`
-    if (state === 'migrating') this.#news('vMotion begins')
-    else if (state === 'offline') this.#news(`the VM is disconnected (${reason})`)
-    else if (before === 'migrating') this.#news(`vMotion ended: now${where} (${reason})`)
-    else if (before === 'offline') this.#news(`the VM is connected again${where}`)
-    else this.#news(`now${where} (${reason})`)
+  #stateChanged(message: Extract<ConsoleMessage, { type: 'state' }>): void {
+    this.#news(stateNews(message, this.#state))
+    this.#state = message.state
     this.#showPort()
   }
 
@@ -249,7 +276,9 @@ export class ConsoleView {
   #renamed(id: string): void {
     if (id === this.#id) return
     this.#id = id
-    history.replaceState(null, '', portPlace(id))
+    // What the address says behind it, a place in the history, stays.
+    const [, rest] = location.hash.split('?')
+    history.replaceState(null, '', portPlace(id) + (rest === undefined ? '' : `?${rest}`))
     window.dispatchEvent(new Event('vspc-place'))
     this.#showPort()
   }
@@ -273,14 +302,12 @@ export class ConsoleView {
   }
 
   #showMode(): void {
-    const others = this.#writers.filter(({ id }) => id !== this.#console)
-    this.#bar.showMode(this.#feed.mode, others, this.#consoles.length, this.#feed.state === 'live')
+    this.#bar.showMode(this.#feed.mode, this.#people.writers, this.#people.size, this.#feed.state === 'live')
     this.#applyWritable()
   }
 
   #applyWritable(): void {
-    const others = this.#writers.some(({ id }) => id !== this.#console)
-    const here = !others || document.hasFocus()
+    const here = this.#people.writers.length === 0 || document.hasFocus()
     this.#terminal.setWritable(this.#feed.mode !== 'read' && here && isUp(this.#feed.state))
   }
 
@@ -307,18 +334,20 @@ export class ConsoleView {
   }
 
   async #copy(): Promise<void> {
-    const selected = this.#terminal.selection()
-    const done = await copyText(selected || this.#terminal.visibleText())
+    const selected = this.#shown.selection()
+    const done = await copyText(selected || this.#shown.visibleText())
     this.#news(!done ? 'the browser does not let us copy' : selected ? 'selection copied' : 'screen copied')
   }
 
+  /** More of what is before; when that is more than a terminal should hold, the part before it. */
   #earlier(): void {
-    this.#bytes = Math.min(this.#bytes * 4, MOST_BYTES)
-    this.#terminal.allowScrollback(this.#terminal.scrollback * 4)
-    this.#feed.redraw()
-    const missing = this.#drawnFrom - this.#historyStart
-    if (this.#bytes === MOST_BYTES && missing > MOST_BYTES)
-      this.#news('this is as far as this page goes; the log has it all')
+    if (this.#past !== null) this.#past.older()
+    else if (this.#bytes === MOST_BYTES) void this.#openPast().show({ to: this.#drawnFrom })
+    else {
+      this.#bytes = Math.min(this.#bytes * 4, MOST_BYTES)
+      this.#terminal.allowScrollback(this.#terminal.scrollback * 4)
+      this.#feed.redraw()
+    }
   }
 
   #toggleSize(): void {
@@ -330,22 +359,6 @@ export class ConsoleView {
   #toggleSpoken(): void {
     this.#terminal.setSpoken(!this.#terminal.spoken)
     this.#news(`output for screen readers is ${this.#terminal.spoken ? 'on' : 'off'}`)
-  }
-
-  async #who(): Promise<void> {
-    const rows = this.#consoles.map(({ id, who, mode, attachedAt }) =>
-      make(
-        'li',
-        {},
-        make('span', {}, id === this.#console ? `${who} (you)` : who),
-        make(
-          'span',
-          { className: 'mode' },
-          `${mode === 'read' ? 'reads' : mode === 'write' ? 'may type' : 'types alone'} since ${clockTime(attachedAt)}`,
-        ),
-      ),
-    )
-    await ask(count(this.#consoles.length, 'console'), [make('ul', { className: 'who' }, ...rows)], [], 'Close')
   }
 
   #name(): string {

@@ -165,4 +165,6 @@ const HELP = [
   ['Ctrl+Shift+C', 'copy the selection'],
   ['Ctrl+Shift+V', 'paste'],
   ['Shift+PageUp', 'scroll back'],
+  ['PageUp PageDown', 'in history: move, past the ends of a part, too'],
+  ['Escape', 'in history: back to live'],
 ] as const

@@ -18,7 +18,8 @@ startTheme()
 const list = new ListView(store)
 byId('side').append(list.element)
 
-function showPlace(): void {
+/** @param renamed the port of the console that is open has another id now; the rest is where it was. */
+function showPlace(renamed: boolean): void {
   const place = parsePlace(location.hash)
   document.body.dataset['view'] = place.view
   mark('to-ports', place.view !== 'moves')
@@ -27,10 +28,12 @@ function showPlace(): void {
   // Going back leads to the list as it was.
   byId('to-ports').setAttribute('href', list.place)
   if (place.view === 'port') {
-    if (view instanceof ConsoleView && view.id === place.id) return
-    view?.dispose()
-    view = new ConsoleView(place.id, store)
-    view.focus()
+    if (!(view instanceof ConsoleView && view.id === place.id)) {
+      view?.dispose()
+      view = new ConsoleView(place.id, store)
+      view.focus()
+    }
+    if (!renamed) view.showPast(place.past)
     return
   }
   view?.dispose()
@@ -82,8 +85,8 @@ byId('help').addEventListener('click', showHelp)
 watchTheme(nameTheme)
 nameTheme()
 store.watch(showServer)
-window.addEventListener('hashchange', showPlace)
-window.addEventListener('vspc-place', showPlace)
+window.addEventListener('hashchange', () => showPlace(false))
+window.addEventListener('vspc-place', () => showPlace(true))
 document.addEventListener('keydown', pageKey)
 store.start()
-showPlace()
+showPlace(false)

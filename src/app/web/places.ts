@@ -3,8 +3,11 @@
 /** What the address bar says. Everything after `#` stays in the browser. */
 export type Place =
   | { readonly view: 'ports'; readonly query: PortQuery }
-  | { readonly view: 'port'; readonly id: string }
+  | { readonly view: 'port'; readonly id: string; readonly past: PastPlace | null }
   | { readonly view: 'moves' }
+
+/** A place in a port's history: an offset, or a time as somebody wrote it. */
+export type PastPlace = { readonly around: number } | { readonly time: string }
 
 /** What of the list is shown; empty = all. */
 export interface PortQuery {
@@ -20,16 +23,22 @@ export function parsePlace(hash: string): Place {
   const text = hash.replace(/^#?\/?/, '')
   const mark = text.indexOf('?')
   const [path, search] = mark < 0 ? [text, ''] : [text.slice(0, mark), text.slice(mark + 1)]
-  const id = /^ports\/(.+)$/.exec(path)?.[1]
-  if (id !== undefined) return { view: 'port', id: decoded(id) }
-  if (path === 'moves') return { view: 'moves' }
   const values = new URLSearchParams(search)
   const value = (name: string) => values.get(name) ?? ''
+  const id = /^ports\/(.+)$/.exec(path)?.[1]
+  if (id !== undefined) return { view: 'port', id: decoded(id), past: pastPlace(value('at'), value('time')) }
+  if (path === 'moves') return { view: 'moves' }
   return { view: 'ports', query: { text: value('q'), state: value('state'), host: value('host'), sort: value('sort') } }
 }
 
-export function portPlace(id: string): string {
-  return `#/ports/${encoded(id)}`
+/** @param at an offset in its history. */
+export function portPlace(id: string, at: number | null = null): string {
+  return `#/ports/${encoded(id)}${at === null ? '' : `?at=${at}`}`
+}
+
+function pastPlace(at: string, time: string): PastPlace | null {
+  if (/^\d{1,15}$/.test(at)) return { around: Number(at) }
+  return time === '' ? null : { time }
 }
 
 export function listPlace({ text, state, host, sort }: PortQuery): string {

@@ -5,7 +5,7 @@ import { Unicode11Addon } from '@xterm/addon-unicode11'
 import { WebLinksAddon } from '@xterm/addon-web-links'
 import { Terminal as Xterm } from '@xterm/xterm'
 import { guardTerminal } from '../terminal-guard.ts'
-import { terminalTheme, watchTheme } from './theme.ts'
+import { pointColour, terminalTheme, watchTheme } from './theme.ts'
 
 const MAX_SCROLLBACK = 20_000
 const FIRST_SCROLLBACK = 2_000
@@ -43,7 +43,7 @@ export class Terminal {
   #fixed = false
 
   /** @param host an empty element, which it fills as far as whole cells do. */
-  constructor(host: HTMLElement, listener: TerminalListener) {
+  constructor(host: HTMLElement, listener: TerminalListener, label = 'Console input') {
     this.#host = host
     this.#listener = listener
     this.#xterm = new Xterm({
@@ -71,7 +71,7 @@ export class Terminal {
     xterm.unicode.activeVersion = '11'
     xterm.loadAddon(new WebLinksAddon((_event, uri) => listener.link(uri, false)))
     xterm.open(host)
-    xterm.textarea?.setAttribute('aria-label', 'Console input')
+    xterm.textarea?.setAttribute('aria-label', label)
     xterm.attachCustomKeyEventHandler((event) => this.#key(event))
     const encoder = new TextEncoder()
     xterm.onData((text) => listener.input(encoder.encode(text)))
@@ -99,10 +99,13 @@ export class Terminal {
   }
 
   /** Empties the terminal and shows what the server has drawn. */
-  showScreen(screen: string): void {
+  showScreen(screen: string, shown: () => void = () => {}): void {
     this.write(RESET, true, () => {})
     this.#beginOld()
-    this.#xterm.write(screen, () => this.#endOld())
+    this.#xterm.write(screen, () => {
+      this.#endOld()
+      shown()
+    })
   }
 
   /**
@@ -186,8 +189,34 @@ export class Terminal {
     this.#xterm.clearSelection()
   }
 
-  scrollToTop(): void {
-    this.#xterm.scrollToTop()
+  get element(): HTMLElement {
+    return this.#host
+  }
+
+  get atTop(): boolean {
+    return this.#xterm.buffer.active.viewportY === 0
+  }
+
+  get atBottom(): boolean {
+    const { viewportY, baseY } = this.#xterm.buffer.active
+    return viewportY === baseY
+  }
+
+  scrollBy(lines: number): void {
+    this.#xterm.scrollLines(lines)
+  }
+
+  /** A line counted from the first one held; beyond the last one = to the end. */
+  scrollTo(line: number): void {
+    this.#xterm.scrollToLine(Math.min(line, this.#xterm.buffer.active.baseY))
+  }
+
+  /** Shows a line in the upper half, and makes it stand out until something else is shown. */
+  point(line: number): void {
+    const { baseY, cursorY } = this.#xterm.buffer.active
+    const marker = this.#xterm.registerMarker(line - baseY - cursorY)
+    this.#xterm.registerDecoration({ marker, width: this.cols, backgroundColor: pointColour(), layer: 'bottom' })
+    this.scrollTo(Math.max(0, line - Math.floor(this.rows / 3)))
   }
 
   /** 80x24, as a guest assumes that was told nothing else; or as large as the window. */

@@ -107,3 +107,8 @@ const LIGHT: ITheme = {
 export function terminalTheme(): ITheme {
   return isDark() ? DARK : LIGHT
 }
+
+/** Behind a line that is pointed at. */
+export function pointColour(): string {
+  return isDark() ? '#4a3c10' : '#fff0b8'
+}

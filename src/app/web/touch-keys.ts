@@ -3,7 +3,7 @@ import { button, make } from './dom.ts'
 
 /** Cursor keys: their final byte; the introducer depends on the terminal's mode. */
 const KEYS: readonly (readonly [label: string, name: string, sends: string])[] = [
-  ['Esc', 'Escape', '\x1b'],
+  ['Esc', 'Esc', '\x1b'],
   ['Tab', 'Tab', '\t'],
   ['^C', 'Control C', '\x03'],
   ['^D', 'Control D', '\x04'],

@@ -36,3 +36,11 @@ export function count(number: number, one: string, many = `${one}s`): string {
 export function clockTime(at: number | string): string {
   return new Date(at).toLocaleTimeString(undefined, { hour12: false })
 }
+
+/** The same, with the day where it is another one. */
+export function dayAndTime(at: string, now: number): string {
+  const date = new Date(at)
+  if (Number.isNaN(date.getTime())) return ''
+  const day = [date.getFullYear(), date.getMonth() + 1, date.getDate()].map((part) => String(part).padStart(2, '0'))
+  return date.toDateString() === new Date(now).toDateString() ? clockTime(at) : `${day.join('-')} ${clockTime(at)}`
+}

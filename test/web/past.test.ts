@@ -1,0 +1,120 @@
+import { mkdtempSync, rmSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { expect, onTestFinished, test } from 'vitest'
+import { silentGuest } from '../../src/sim/index.ts'
+import { type AppUnderTest, eventually, startApp } from '../app/support.ts'
+import { describeWithPeers } from '../support/peers.ts'
+import { startVm, type Tab, withBrowser } from './support.ts'
+
+/** Numbered lines, more than a terminal holds: some 5 MB. */
+const COUNT = 50_000
+const line = (at: number) => `line ${String(at).padStart(6, '0')} ${'.'.repeat(86)}\r\n`
+const LINE_BYTES = line(0).length
+
+describeWithPeers(['chromium'], 'the history of a port in Chromium', () => {
+  const newTab = withBrowser()
+
+  /** A VM that has printed its lines, and a tab with its console. */
+  async function chatty(options = {}): Promise<{ app: AppUnderTest; tab: Tab; print(text: string): void }> {
+    const folder = mkdtempSync(join(tmpdir(), 'vspc-past-'))
+    onTestFinished(() => rmSync(folder, { recursive: true, force: true }))
+    const app = await startApp({ listen: ['tcp://127.0.0.1:0'], history: 'disk', dataDir: folder })
+    const vm = await startVm(app, { name: 'chatty', ports: [{ guest: silentGuest }], recordInput: false })
+    for (let at = 0; at < COUNT; at += 1_000) {
+      vm.print(Array.from({ length: 1_000 }, (_, n) => line(at + n)).join(''))
+      await eventually(() => app.server.table.resolve('chatty').history.visible >= (at + 1_000) * LINE_BYTES)
+    }
+    return { app, tab: await newTab(app, options), print: (text) => void vm.print(text) }
+  }
+
+  /** Numbers of the lines on the screen. */
+  async function numbers(tab: Tab): Promise<number[]> {
+    const rows = await tab.page.locator('.past .xterm-rows > div').allInnerTexts()
+    return rows.flatMap((row) => /line (\d{6})/.exec(row)?.[1] ?? []).map(Number)
+  }
+
+  test('a deep link leads to an offset, its line stands out; older and newer lose no line between them', async () => {
+    const { tab, print } = await chatty()
+    await tab.open(`#/ports/chatty?at=${20_000 * LINE_BYTES}`)
+    await tab.page.getByText('MB before now').waitFor()
+    await expect.poll(() => numbers(tab)).toContain(20_000)
+    expect(
+      await tab.page.locator('.past .xterm-decoration-container > *, .past .xterm-rows span').count(),
+    ).toBeGreaterThan(0)
+    expect(tab.page.url()).toContain(`?at=${20_000 * LINE_BYTES}`)
+    const pager = async (key: string, crossed: string) => {
+      // A window holds some 2,600 lines. What is on the screen goes on from where it was.
+      let last = await numbers(tab)
+      for (let windows = 0; windows < 2; ) {
+        const before = await tab.page.locator('.past-strip .span').innerText()
+        await tab.page.keyboard.press(key)
+        await expect.poll(() => numbers(tab)).not.toEqual(last)
+        await expect.poll(() => tab.page.locator('.past-strip .span').innerText()).not.toBe('drawing…')
+        const next = await numbers(tab)
+        if ((await tab.page.locator('.past-strip .span').innerText()) !== before) windows++
+        expect(next, crossed).toEqual(Array.from(next, (_, at) => (next[0] ?? 0) + at))
+        const [from, to] = key === 'PageUp' ? [next, last] : [last, next]
+        expect(to[0] ?? 0, crossed).toBeLessThanOrEqual((from.at(-1) ?? 0) + 1)
+        last = next
+      }
+    }
+    await pager('PageUp', 'older')
+    await pager('PageDown', 'newer')
+    // The live console has gone on behind it, and nothing that is typed here goes to it.
+    print('meanwhile\r\n')
+    await tab.page.keyboard.press('x')
+    await tab.news('This is history')
+    await tab.page.keyboard.press('Escape')
+    await tab.shows('meanwhile')
+    expect(tab.page.url()).not.toContain('at=')
+    expect(tab.sent).toEqual([])
+  })
+
+  test('from the live console it is reached by "Earlier", with the oldest line at its end, and by time', async () => {
+    const { app, tab, print } = await chatty()
+    await tab.openConsole('chatty')
+    await tab.shows('line 049999')
+    // Larger screens first; at last the parts before them.
+    for (let times = 0; times < 3; times++) {
+      await tab.button('Earlier').click()
+      await tab.live()
+    }
+    await tab.button('Oldest').click()
+    await expect.poll(() => numbers(tab)).toContain(0)
+    expect(await tab.button('Older').isDisabled()).toBe(true)
+    await tab.button('Find').click()
+    await tab.page.getByLabel('Find in the output').fill('line 002000')
+    await tab.page.locator('.strip .count').filter({ hasText: '1 of 1' }).waitFor()
+    await expect.poll(() => numbers(tab)).toContain(2_000)
+    expect(await tab.violations()).toEqual([])
+    // Two seconds later something else is printed.
+    const { history } = app.server.table.resolve('chatty')
+    await tab.button('Back to live').click()
+    await tab.live()
+    const later = new Date(Date.now() + 1_000)
+    await expect.poll(() => Date.now(), { timeout: 5_000 }).toBeGreaterThan(later.getTime() + 500)
+    print('printed later\r\n')
+    await eventually(() => history.visible > COUNT * LINE_BYTES)
+    await tab.open(`#/ports/chatty?time=${later.toISOString()}`)
+    await tab.page.getByText('up to now').waitFor()
+    await expect.poll(() => tab.page.locator('.past .xterm-rows').innerText()).toMatch(/printed.later/)
+    await tab.button('Time…').click()
+    await tab.page.getByRole('dialog', { name: 'Go to a time' }).waitFor()
+    expect(await tab.violations()).toEqual([])
+    await tab.page.getByLabel('Day and time').fill('2001-02-03T04:05:06')
+    await tab.page.keyboard.press('Enter')
+    await expect.poll(() => numbers(tab)).toContain(0)
+  })
+
+  test('on a phone it fits', async () => {
+    const { tab } = await chatty({ viewport: { width: 390, height: 780 }, isMobile: true, hasTouch: true })
+    await tab.open(`#/ports/chatty?at=${20_000 * LINE_BYTES}`)
+    await tab.page.getByText('MB before now').waitFor()
+    await expect.poll(() => tab.page.locator('.past .xterm-rows').innerText()).toContain('020000')
+    expect(await tab.page.evaluate('document.documentElement.scrollWidth')).toBe(390)
+    expect(await tab.violations()).toEqual([])
+    await tab.button('Back to live').tap()
+    await tab.live()
+  })
+})
