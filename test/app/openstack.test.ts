@@ -1,0 +1,135 @@
+/**
+ * What OpenStack Nova's vmwareapi driver does, done here in its stead: it gives VMs a serial port with the two URIs of
+ * nova.conf, and reads console logs. Written from what the driver does, without our history code.
+ */
+import { spawn } from 'node:child_process'
+import { once } from 'node:events'
+import { cpSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { createInterface } from 'node:readline'
+import { afterAll, beforeAll, expect, onTestFinished, test } from 'vitest'
+import { canonicalUuid, parseSimTarget, SimVm, simUuid } from '../../src/sim/index.ts'
+import { TestCertificates } from '../support/certificates.ts'
+import { runVspc, VSPC_BIN } from '../support/cli.ts'
+import { describeWithPeers } from '../support/peers.ts'
+import { eventually } from './support.ts'
+
+const root = join(import.meta.dirname, '../..')
+const CONFIG = join(root, 'packaging/openstack/vspc.yaml')
+const page = readFileSync(join(root, 'docs/openstack.md'), 'utf8')
+
+const HOST = 'vspc.example.com:13370'
+
+/** Settings of nova.conf, by name. */
+const settings = (text: string) =>
+  new Map([...text.matchAll(/^(serial_\w+) = (\S+)$/gm)].map(([, name = '', value = '']) => [name, value]))
+
+describeWithPeers(['openssl'], 'Nova', () => {
+  let folder = ''
+  let certificates: TestCertificates
+  /** As `vspc uri` prints it, for the certificate that the server has. */
+  let nova = new Map<string, string>()
+  beforeAll(async () => {
+    folder = mkdtempSync(join(tmpdir(), 'vspc-openstack-'))
+    certificates = await TestCertificates.create()
+    const { cert, key } = await certificates.selfSigned('vspc')
+    cpSync(cert, join(folder, 'crt.pem'))
+    cpSync(key, join(folder, 'key.pem'))
+    cpSync(CONFIG, join(folder, 'vspc.yaml'))
+    const [, line = ''] = /^vspc (uri .*--nova)/m.exec(page) ?? []
+    const words = line.replace('/etc/vspc', folder).split(' ')
+    nova = settings((await runVspc(words)).stdout.toString())
+  })
+  afterAll(async () => {
+    rmSync(folder, { recursive: true, force: true })
+    await certificates.remove()
+  })
+
+  /** A server of the shipped configuration, with other addresses and another place for data, and nothing else changed. */
+  async function startShipped() {
+    const dataDir = mkdtempSync(join(folder, 'data-'))
+    const moved = join(folder, 'moved.yaml')
+    writeFileSync(
+      moved,
+      readFileSync(CONFIG, 'utf8')
+        .replace('tcp://0.0.0.0:13370', 'tcp://127.0.0.1:0')
+        .replace('127.0.0.1:13371', '127.0.0.1:0')
+        .replace('/var/lib/vspc', dataDir),
+    )
+    const child = spawn(process.execPath, [VSPC_BIN, 'serve', '--json', '--config', moved], {
+      env: { PATH: process.env['PATH'] ?? '', HOME: folder },
+      stdio: ['ignore', 'pipe', 'pipe'],
+    })
+    onTestFinished(() => void child.kill('SIGKILL'))
+    const logged: string[] = []
+    createInterface({ input: child.stderr }).on('line', (line) => logged.push(line))
+    const [line] = (await once(createInterface({ input: child.stdout }), 'line')) as [string]
+    const { listening, http } = JSON.parse(line) as { listening: string[]; http: string }
+    return { tcpPort: /:(\d+)/.exec(listening[0]?.slice(6) ?? '')?.[1] ?? '', url: http, logged }
+  }
+  type Shipped = Awaited<ReturnType<typeof startShipped>>
+
+  /** An instance as Nova makes it: `instanceUuid` is its UUID, the two URIs are those of nova.conf. */
+  function instance(app: Shipped, index: number, given: { serviceURI?: string; thumbprint?: string } = {}): SimVm {
+    const [proxyUri = '', pin = ''] = (nova.get('serial_port_proxy_uri') ?? '').split('#thumbprint=')
+    const vm = new SimVm({
+      name: `instance-${index}`,
+      // The host's part: TLS, with a certificate of that SHA-1 fingerprint and no other.
+      target: parseSimTarget(`${proxyUri.replace(HOST, `127.0.0.1:${app.tcpPort}`)}?pin=${given.thumbprint ?? pin}`),
+      redialMs: 0,
+      identity: { name: `instance-${index}`, vcUuid: simUuid('vc', 2, index) },
+      ports: [{ serviceURI: given.serviceURI ?? nova.get('serial_port_service_uri') ?? '' }],
+    })
+    onTestFinished(() => vm.close())
+    return vm
+  }
+
+  test('the shipped configuration is in order, word for word', async () => {
+    const { code, stderr } = await runVspc(['config', 'check', join(folder, 'vspc.yaml')])
+    expect([code, stderr]).toEqual([0, ''])
+  })
+
+  test('the page shows the settings as vspc uri prints them, and those that are about logs', () => {
+    const shown = settings(page)
+    expect([...shown.keys()]).toEqual([...nova.keys(), 'serial_log_dir', 'serial_log_uri'])
+    expect(shown.get('serial_port_service_uri')).toBe(nova.get('serial_port_service_uri'))
+    const form = /^telnets:\/\/vspc\.example\.com:13370#thumbprint=(?:[0-9A-F]{2}:){19}[0-9A-F]{2}$/
+    for (const each of [shown, nova]) expect(each.get('serial_port_proxy_uri')).toMatch(form)
+  })
+
+  test('an instance over TLS with a pinned certificate: its output is at /console_log/ under its UUID', async () => {
+    const app = await startShipped()
+    const vm = instance(app, 1)
+    await vm.powerOn()
+    vm.print('cloud-init: done\r\nlogin: ')
+    const uuid = canonicalUuid(simUuid('vc', 2, 1))
+    // As the forks' driver asks: the UUID with dashes, no header of its own, the body as it is.
+    const read = async () => (await fetch(`${app.url}/console_log/${uuid}`)).text()
+    await eventually(async () => (await read()) === 'cloud-init: done\r\nlogin: ')
+    expect((await fetch(`${app.url}/console_log/${uuid.replaceAll('-', '')}`)).status).toBe(200)
+    expect((await fetch(`${app.url}/console_log/${canonicalUuid(simUuid('vc', 2, 99))}`)).status).toBe(404)
+    const [port] = (await (await fetch(`${app.url}/api/v1/ports`)).json()) as {
+      id: string
+      transport: string
+      serviceURI: string
+    }[]
+    expect(port).toMatchObject({ id: uuid, transport: 'tls', serviceURI: nova.get('serial_port_service_uri') })
+  })
+
+  test('an instance with another serviceURI is refused, and the log says which one it was', async () => {
+    const app = await startShipped()
+    const vm = instance(app, 2, { serviceURI: 'vSPC.py' })
+    await expect(vm.powerOn()).rejects.toThrow()
+    await eventually(() => app.logged.some((line) => line.includes('WONT-PROXY') && line.includes('vSPC.py')))
+    expect((await fetch(`${app.url}/console_log/${canonicalUuid(simUuid('vc', 2, 2))}`)).status).toBe(404)
+  })
+
+  test('a host that finds another certificate than the pinned one does not talk', async () => {
+    const app = await startShipped()
+    const right = (nova.get('serial_port_proxy_uri') ?? '').split('=')[1] ?? ''
+    const vm = instance(app, 3, { thumbprint: right.replace(/^../, right.startsWith('00') ? '11' : '00') })
+    await expect(vm.powerOn()).rejects.toThrow()
+    expect(await (await fetch(`${app.url}/api/v1/ports`)).json()).toEqual([])
+  })
+})
