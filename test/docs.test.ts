@@ -73,6 +73,13 @@ test('links between pages lead somewhere', () => {
   expect(broken).toEqual([])
 })
 
+test('every page is in a list of docs/index.md, which is the navigation of the site', () => {
+  const listed = new Set(
+    [...read('docs/index.md').matchAll(/^- \[[^\]]+\]\(([^)]+)\)/gm)].map((m) => join('docs', m[1] ?? '')),
+  )
+  expect(pages.filter((page) => page !== 'docs/index.md' && !listed.has(page))).toEqual([])
+})
+
 test('every open question of the protocol is answered for, U1 to U11', () => {
   const rows = [...read('docs/untested.md').matchAll(/^\| (U\d+) \|[^|]+\|[^|]+\|$/gm)].map((m) => m[1])
   expect(rows).toEqual(Array.from({ length: 11 }, (_, i) => `U${i + 1}`))
