@@ -3,7 +3,15 @@ import { type Config, effectiveSettings } from './config.ts'
 import type { Settings } from './config-schema.ts'
 
 /** Settings that change while VMs and consoles stay connected. Of `limits` all but those below. */
-const LIVE: readonly (keyof Settings)[] = ['serviceUris', 'trustedProxies', 'writers', 'logLevel', 'limits', 'access']
+const LIVE: readonly (keyof Settings)[] = [
+  'serviceUris',
+  'trustedProxies',
+  'writers',
+  'logLevel',
+  'limits',
+  'access',
+  'telnet',
+]
 /** Given to the system or to the recorder once, at the start. */
 const FIXED_LIMITS: readonly LimitName[] = ['keepAliveMs', 'captureFileBytes', 'captureFiles', 'capturePendingBytes']
 

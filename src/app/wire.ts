@@ -25,6 +25,7 @@ import { planReload, type ReloadPlan } from './reload.ts'
 import type { Readiness } from './routes-health.ts'
 import { TelnetAccess } from './telnet/access.ts'
 import { addTelnetMetrics } from './telnet/metrics.ts'
+import type { TelnetConfig } from './telnet/settings.ts'
 
 export interface StartOptions {
   /** Default: pino on stderr, JSON, at the configured level. */
@@ -40,6 +41,7 @@ export class RunningApp {
   #readiness: Readiness = 'starting'
   #http: HttpServer | null = null
   #telnet: TelnetAccess | null = null
+  #telnetStarting: Promise<void> | null = null
   #stopped: Promise<void> | null = null
 
   private constructor(config: Config, parts: Parts) {
@@ -106,6 +108,7 @@ export class RunningApp {
     this.server.reconfigure({ ...next, trusted: parseTrustedSources(next.trustedProxies) })
     this.#parts.access.reload(next.access)
     this.#http?.applyLimits()
+    this.#reloadTelnet(next)
     this.log.info({ changed: plan.changed }, 'configuration reloaded')
     this.log.setLevel(next.logLevel)
     this.#parts.tracker?.check()
@@ -141,10 +144,7 @@ export class RunningApp {
       })
       log.info({ url: this.#http.url }, 'serving HTTP')
     }
-    if (config.telnet !== null) {
-      this.#telnet = await TelnetAccess.start({ config: config.telnet, server, dataDir: config.dataDir, log })
-      addTelnetMetrics(metrics.registry, this.#telnet)
-    }
+    if (config.telnet !== null) await this.#startTelnet(config.telnet)
     if (config.vsphere !== null && (tracker ?? guestinfo) !== null) warnOfPassword(config.vsphere, log)
     // VMs may be pointed at us from now on.
     tracker?.start()
@@ -152,11 +152,33 @@ export class RunningApp {
     this.#readiness = 'ready'
   }
 
+  async #startTelnet(config: TelnetConfig): Promise<void> {
+    const { server, metrics, log } = this.#parts
+    const { dataDir } = this.#config
+    this.#telnet = await TelnetAccess.start({ config, server, dataDir, log })
+    addTelnetMetrics(metrics.registry, this.#telnet)
+  }
+
+  #reloadTelnet({ telnet }: Config): void {
+    if (this.#telnet !== null) {
+      this.#telnet.reconfigure(telnet)
+    } else if (telnet !== null && this.#telnetStarting === null) {
+      const failed = (error: unknown) => this.log.error({ reason: errorMessage(error) }, 'telnet: not served')
+      const starting = this.#startTelnet(telnet).catch(failed)
+      this.#telnetStarting = starting.finally(() => {
+        this.#telnetStarting = null
+        // It may have been reloaded again meanwhile.
+        this.#telnet?.reconfigure(this.#config.telnet)
+      })
+    }
+  }
+
   async #stop(): Promise<void> {
     const { server, access, histories, metrics, recorder, tracker, guestinfo, log } = this.#parts
     const { drainMs } = server.limits
     this.#readiness = 'stopping'
     const steps = [
+      () => this.#telnetStarting,
       // The tracker's session, which guestinfo may use, comes after it.
       () => Promise.all([server.stop(), this.#telnet?.stop(), guestinfo?.stop(drainMs), tracker?.stop(drainMs)]),
       () => this.#http?.stop(),

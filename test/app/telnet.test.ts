@@ -1,9 +1,10 @@
+import { once } from 'node:events'
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
-import { createServer } from 'node:net'
+import { type AddressInfo, createServer } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { describe, expect, onTestFinished, test } from 'vitest'
-import type { Settings } from '../../src/app/index.ts'
+import { loadConfig, type Settings } from '../../src/app/index.ts'
 import type { Limits } from '../../src/base/index.ts'
 import { AYT, BRK, DO, DONT, IAC, IP, SB, SE, WILL, WONT } from '../../src/telnet/index.ts'
 import { type AppUnderTest, eventually, RAW_VM, RawVm, startApp, TestConsole, until } from './support.ts'
@@ -332,6 +333,73 @@ describe('TCP ports', () => {
     expect(app.logged.find('damaged')).toMatchObject({ file: `${file}.damaged` })
     expect(readFileSync(`${file}.damaged`, 'utf8')).toContain('"b": 5')
     expect(JSON.parse(readFileSync(file, 'utf8'))).toEqual({ 'vspc-telnet-ports': 1, ports: { 'name:vm1': number } })
+  })
+})
+
+describe('a reload of the settings', () => {
+  /** As `app` was started, with another section. */
+  function reload(app: AppUnderTest, settings: Settings): void {
+    const config = loadConfig({ env: { HOME: folder() }, flags: { listen: [RAW_VM], http: '127.0.0.1:0', ...settings } })
+    expect(app.reload({ ...config, limits: app.server.limits as Limits }).needRestart).toEqual([])
+  }
+
+  test('other TCP ports, another menu, none at all: who is attached works on', async () => {
+    const dataDir = folder()
+    const start = { ports: await freeRange(), menu: '127.0.0.1:0' }
+    const app = await startApp({ dataDir, telnet: start })
+    const vm = await RawVm.connect(app)
+    const before = await telnetPortOf(app)
+    const client = await attached(app)
+    const works = async (text: string) => {
+      client.write(text)
+      await vm.hears(text)
+    }
+    const ports = await freeRange()
+    reload(app, { dataDir, telnet: { ...start, ports, binary: false } })
+    await eventually(() => (app.server.table.resolve('vm1').telnetPort ?? before) !== before)
+    const after = await telnetPortOf(app)
+    expect(after).toBeGreaterThanOrEqual(Number.parseInt(ports, 10))
+    await works('one')
+    const other = await BareClient.to(after)
+    await other.hears('to leave')
+    expect(other.text).not.toContain(latin(IAC, WILL, BINARY))
+
+    const menu = app.telnetMenu
+    const free = Number.parseInt(await freeRange(1), 10)
+    reload(app, { dataDir, telnet: { menu: `127.0.0.1:${free}` } })
+    await eventually(() => app.telnetMenu === `127.0.0.1:${free}`)
+    expect(menu).not.toBe(app.telnetMenu)
+    await eventually(() => app.server.table.resolve('vm1').telnetPort === null)
+    await works('two')
+    reload(app, { dataDir })
+    await eventually(() => app.telnetMenu === null)
+    await works('three')
+    // And back, to the number it had first.
+    reload(app, { dataDir, telnet: { ports: start.ports } })
+    expect(await telnetPortOf(app)).toBe(before)
+  })
+
+  test('a menu that cannot be had is told, and the old one stays', async () => {
+    const dataDir = folder()
+    const app = await startApp({ dataDir, telnet: { menu: '127.0.0.1:0' } })
+    const menu = app.telnetMenu
+    const taken = createServer().listen(0, '127.0.0.1')
+    onTestFinished(() => void taken.close())
+    await once(taken, 'listening')
+    reload(app, { dataDir, telnet: { menu: `127.0.0.1:${(taken.address() as AddressInfo).port}` } })
+    await eventually(() => app.logged.find('the menu stays where it was') !== undefined)
+    expect(app.telnetMenu).toBe(menu)
+    await (await atMenu(app)).hears('No VM has connected yet')
+  })
+
+  test('Telnet where there was none', async () => {
+    const dataDir = folder()
+    const app = await startApp({ dataDir })
+    await RawVm.connect(app)
+    reload(app, { dataDir, telnet: { ports: await freeRange(), menu: '127.0.0.1:0' } })
+    await (await attached(app)).socket.end()
+    await (await atMenu(app)).hears('vm1')
+    expect(await (await fetch(`${app.url}/metrics`)).text()).toMatch(/^vspc_telnet_ports 1$/m)
   })
 })
 

@@ -27,6 +27,9 @@ export interface TelnetConfig {
   readonly binary: boolean
 }
 
+/** Nobody is let in. */
+export const NO_TELNET: TelnetConfig = { ports: null, menu: null, notices: true, binary: true }
+
 /** What one source of settings says; undefined where it says nothing. */
 export type TelnetLayer = { readonly [Name in keyof TelnetConfig]: TelnetConfig[Name] | undefined }
 
