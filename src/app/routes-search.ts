@@ -6,6 +6,8 @@ import { type Static, Type } from 'typebox'
 import { VspcError } from '../base/index.ts'
 import { type RunningSearch, type SearchEnd, Searches, type SearchTotals } from '../search/index.ts'
 import type { Port, Server } from '../vspc/index.ts'
+import { EACH, onPort, visitorOf } from './access/guard.ts'
+import { factsOf } from './access/visitor.ts'
 import { metricReaders } from './metric-readers.ts'
 import { PROBLEM_ANSWER } from './openapi.ts'
 import { ProblemError } from './problem.ts'
@@ -88,13 +90,12 @@ const ABOUT =
   'Looks through what is held, oldest output first, in a thread of its own at the lowest priority. Ends when the ' +
   'client goes. 503 VSPC_SEARCH_BUSY where "maxSearches" are under way already.'
 
-/** @param may whether whoever asks may search that port: asked for each of them, before anything of it is looked at. */
-export function searchRoutes(
-  app: FastifyInstance,
-  server: Server,
-  registry: Registry,
-  may: (request: FastifyRequest, port: Port) => boolean = () => true,
-): void {
+/** Whether whoever asks may search that port: asked for each of them, before anything of it is looked at. */
+function may(request: FastifyRequest, port: Port): boolean {
+  return visitorOf(request).may('log.search', factsOf(port))
+}
+
+export function searchRoutes(app: FastifyInstance, server: Server, registry: Registry): void {
   const searches = new Searches({ clock: server.clock, log: server.log, limits: () => server.limits })
   // Before connections are waited for: theirs end then.
   app.addHook('preClose', () => searches.close())
@@ -103,6 +104,7 @@ export function searchRoutes(
   app.get<{ Querystring: SearchQuery }>(
     '/api/v1/log/search',
     {
+      config: { access: EACH },
       schema: {
         summary: 'Search the history of all ports, or of some',
         description: ABOUT,
@@ -122,6 +124,7 @@ export function searchRoutes(
   app.get<{ Params: PortParams; Querystring: PortSearchQuery }>(
     '/api/v1/ports/:id/log/search',
     {
+      config: { access: onPort('log.search') },
       schema: {
         summary: "Search a port's history",
         description: ABOUT,

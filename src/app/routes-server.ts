@@ -1,6 +1,7 @@
 /** How the server itself is. */
 import type { FastifyInstance } from 'fastify'
 import { Type } from 'typebox'
+import { onServer } from './access/guard.ts'
 import type { HealthInfo } from './health-view.ts'
 import { jsonAnswer, PROBLEM_ANSWER } from './openapi.ts'
 
@@ -9,6 +10,7 @@ export function serverRoutes(app: FastifyInstance, health: () => Promise<HealthI
   app.get(
     '/api/v1/health',
     {
+      config: { access: onServer('metrics.read') },
       schema: {
         summary: 'How the server itself is',
         description:
