@@ -339,7 +339,10 @@ describe('TCP ports', () => {
 describe('a reload of the settings', () => {
   /** As `app` was started, with another section. */
   function reload(app: AppUnderTest, settings: Settings): void {
-    const config = loadConfig({ env: { HOME: folder() }, flags: { listen: [RAW_VM], http: '127.0.0.1:0', ...settings } })
+    const config = loadConfig({
+      env: { HOME: folder() },
+      flags: { listen: [RAW_VM], http: '127.0.0.1:0', ...settings },
+    })
     expect(app.reload({ ...config, limits: app.server.limits as Limits }).needRestart).toEqual([])
   }
 
