@@ -20,6 +20,7 @@ import { pageRoute } from './page.ts'
 import { PROBLEM_TYPE, ProblemError, pathOf, problem, problemOf, sendProblem } from './problem.ts'
 import { applianceRoutes } from './routes-appliance.ts'
 import { acceptWebSockets, consoleRoute, limitWebSockets } from './routes-console.ts'
+import { consolesRoutes } from './routes-consoles.ts'
 import { EventStreams, eventRoutes } from './routes-events.ts'
 import { guestinfoRoutes } from './routes-guestinfo.ts'
 import { healthRoutes, type Readiness } from './routes-health.ts'
@@ -32,7 +33,7 @@ import { webRoutes } from './routes-web.ts'
 
 /** Names of VMs are at most 256 characters; percent-encoded in UTF-8 they take up to twelve times that. */
 const MAX_PARAMETER_LENGTH = 4_096
-/** No request needs a body. */
+/** The longest body is a line to be said to consoles. */
 const MAX_BODY_BYTES = 4_096
 /** The same complaint is logged once per this time. */
 const REPEAT_LOG_MS = 60_000
@@ -195,6 +196,7 @@ async function buildApp(options: HttpOptions, events: EventStreams): Promise<Bui
   portRoutes(app, server, options.guestinfo)
   logRoutes(app, server)
   consoleRoute(app, server, access.attendance)
+  consolesRoutes(app, server)
   eventRoutes(app, events, version)
   applianceRoutes(app, options.tracker)
   guestinfoRoutes(app, options.guestinfo)

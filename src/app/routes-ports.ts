@@ -74,18 +74,4 @@ export function portRoutes(app: FastifyInstance, server: Server, guestinfo: Gues
       )
     },
   )
-
-  app.get<{ Params: PortParams }>(
-    '/api/v1/ports/:id/consoles',
-    {
-      config: { access: onPort('console.who') },
-      schema: {
-        summary: 'Consoles attached to a port',
-        tags: ['consoles'],
-        params: PortParams,
-        response: { 200: jsonAnswer('Its consoles.', Type.Array(Type.Ref('ConsoleInfo#'))), ...PROBLEM_ANSWER },
-      },
-    },
-    (request) => portOf(request).consoles.map((console) => console.info),
-  )
 }

@@ -143,6 +143,21 @@ export const PortParams = Type.Object({
 })
 export type PortParams = Static<typeof PortParams>
 
+export const ConsoleParams = Type.Object({
+  id: PortParams.properties.id,
+  console: Type.Integer({ minimum: 0, description: 'Number of the console, as listed.' }),
+})
+export type ConsoleParams = Static<typeof ConsoleParams>
+
+export const KickQuery = Type.Object(
+  { reason: Type.Optional(Type.String({ description: 'Told to it, and to the others.' })) },
+  { additionalProperties: false },
+)
+export type KickQuery = Static<typeof KickQuery>
+
+export const MessageBody = Type.Object({ text: Type.String({ minLength: 1 }) }, { additionalProperties: false })
+export type MessageBody = Static<typeof MessageBody>
+
 export const LogQuery = Type.Object(
   {
     start: Type.Optional(

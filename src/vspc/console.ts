@@ -32,8 +32,14 @@ export interface ConsoleGroup {
   /** @throws VspcError what is to be told to the console. */
   request(console: Console, request: ConsoleRequest): void
   demote(console: Console, reason: string): void
-  /** @param reason for the others. */
-  remove(console: Console, reason: string): void
+  remove(console: Console, departure: Departure): void
+}
+
+/** Why a console is gone, for the others. */
+export interface Departure {
+  readonly reason: string
+  /** Whose doing it is; null = of nobody who has a console here. */
+  readonly by: Console | null
 }
 
 export interface ConsoleInit {
@@ -281,22 +287,22 @@ export class Console {
     }
   }
 
-  /** The transport is gone, or wants to go. @param reason for the other consoles. */
-  detach(reason = `${this.who} left`): void {
+  /** The transport is gone, or wants to go. */
+  detach(departure: Departure = { reason: `${this.who} left`, by: this }): void {
     if (this.#detached) return
     this.#detached = true
     // The port may be in the middle of delivering to all: this one gets nothing more.
     this.#blocked = true
     this.#load?.cancel()
-    this.#group.remove(this, reason)
+    this.#group.remove(this, departure)
   }
 
-  /** The port ends the console: says why, then has the transport closed. @param toOthers why, for the other consoles. */
-  close(reason: string, code?: string, toOthers?: string): void {
+  /** The port ends the console: says why, then has the transport closed. */
+  close(reason: string, code?: string, departure?: Departure): void {
     if (this.#detached) return
     this.notify(code === undefined ? { type: 'detached', reason } : { type: 'detached', reason, code })
     if (this.#detached) return
-    this.detach(toOthers)
+    this.detach(departure)
     this.#client.close(reason, code)
   }
 }

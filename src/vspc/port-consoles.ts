@@ -1,7 +1,7 @@
 import { cleanText, VspcError } from '../base/index.ts'
 import { Arbiter, type Story } from './arbiter.ts'
 import type { Decision, FloorRequest, IfBusy, Refusal } from './arbitration.ts'
-import { Console, type ConsoleGroup } from './console.ts'
+import { Console, type ConsoleGroup, type Departure } from './console.ts'
 import type { Port } from './port.ts'
 import type { ConsoleClient, ConsoleMessage, ConsoleMode, ConsolePermit, ConsoleRequest, ConsoleVia } from './types.ts'
 
@@ -146,19 +146,19 @@ export class PortConsoles implements ConsoleGroup {
     this.#carryOut(this.#arbiter.decide({ type: 'demote', id: console.id }), { actor: null, reason })
   }
 
-  remove(console: Console, reason: string): void {
+  remove(console: Console, departure: Departure): void {
     const port = this.#port
     const { info } = console
     this.list = this.list.filter((other) => other !== console)
     const decision = this.#arbiter.decide({ type: 'leave', id: console.id })
     if (this.list.length === 0) port.history.keepTail(false)
     port.core.emit((at) => ({ type: 'console-detached', at, port: port.info(), console: info }))
-    this.#carryOut(decision, { actor: console, reason, newWriters: info.mode !== 'read' })
+    const { reason, by } = departure
+    this.#carryOut(decision, { actor: by, reason, newWriters: info.mode !== 'read' })
     if (this.list.length === 0) port.consolesGone()
   }
 
-  /** Ends a console. @param by who says so: a console, or in words. */
-  kick(console: Console, by: Console | string, reason: string): void {
+  #end(console: Console, by: Console | string, reason: string): void {
     const port = this.#port
     const who = typeof by === 'string' ? by : by.who
     const words = reason === '' ? '' : `: ${reason}`
@@ -172,9 +172,15 @@ export class PortConsoles implements ConsoleGroup {
     }))
     const wrote = console.mode !== 'read'
     const toOthers = `${console.who} was kicked by ${who}${words}`
-    console.close(`kicked by ${who}${words}`, 'VSPC_CONSOLE_KICKED', toOthers)
+    const departure = { reason: toOthers, by: typeof by === 'string' ? null : by }
+    console.close(`kicked by ${who}${words}`, 'VSPC_CONSOLE_KICKED', departure)
     // Of a writer all have heard: who may write is another.
     if (!wrote) this.#sayToAll(toOthers, null)
+  }
+
+  /** Of somebody without a console. @throws VspcError VSPC_CONSOLE_NOT_FOUND. */
+  kickBy(id: number, who: string, reason: string): void {
+    this.#end(this.#find(id), who, cleanSaid(reason))
   }
 
   /** @param by who says so without a console. @returns how many consoles were told. */
@@ -252,7 +258,7 @@ export class PortConsoles implements ConsoleGroup {
   #kick(by: Console, id: number, reason: string): void {
     const console = this.#find(id)
     by.check('kick', `console ${id} (${console.who})`)
-    this.kick(console, by, cleanSaid(reason))
+    this.#end(console, by, cleanSaid(reason))
   }
 
   #find(id: number): Console {

@@ -42,6 +42,7 @@ test('every route is there, and none that is not', async () => {
   )
   expect(routes.sort()).toEqual([
     'DELETE /api/v1/ports/{id}',
+    'DELETE /api/v1/ports/{id}/consoles/{console}',
     'GET /',
     'GET /api/v1/appliance',
     'GET /api/v1/appliance/plan',
@@ -69,6 +70,8 @@ test('every route is there, and none that is not', async () => {
     'HEAD /console_log/{uuid}',
     'HEAD /web/{file}',
     'POST /api/v1/appliance/check',
+    'POST /api/v1/messages',
+    'POST /api/v1/ports/{id}/messages',
     'POST /api/v1/tickets',
   ])
 })

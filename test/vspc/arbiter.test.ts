@@ -273,7 +273,7 @@ describe('kick and say', () => {
       { type: 'detached', reason: 'kicked by bob: lunch[2J', code: 'VSPC_CONSOLE_KICKED' },
     ])
     expect(alice.closedFor).toBe('kicked by bob: lunch[2J')
-    expect(news(bob)).toEqual([{ writer: 'read', reason: 'alice was kicked by bob: lunch[2J', by: 'alice' }])
+    expect(news(bob)).toEqual([{ writer: 'read', reason: 'alice was kicked by bob: lunch[2J', by: 'bob' }])
     expect(carol.console.mode).toBe('write')
     expect(events.map(({ type }) => type)).toEqual(['console-kicked', 'console-detached', 'console-mode'])
     expect(events[0]).toMatchObject({ console: { who: 'alice', mode: 'write' }, by: 'bob', reason: 'lunch[2J' })
