@@ -1,19 +1,21 @@
 /** The operators' side: API, WebSockets, events, metrics and the page, assembled on one HTTP server. */
-import type { IncomingMessage, ServerResponse } from 'node:http'
+import type { ServerOptions as HttpServerOptions, IncomingMessage, ServerResponse } from 'node:http'
 import type { Socket } from 'node:net'
 import { type FastifyInstance, fastify } from 'fastify'
-import { errorMessage, type Logger, VspcError } from '../base/index.ts'
+import { errorMessage, type Limits, type Logger, VspcError } from '../base/index.ts'
 import { DescriptorWatch, formatHostPort } from '../transport/index.ts'
 import type { Server } from '../vspc/index.ts'
 import type { AccessControl } from './access/control.ts'
 import { type GuardedRoute, guardRoutes } from './access/guard.ts'
+import { HttpsCertificate } from './access/https.ts'
 import { accessRoutes } from './access/routes.ts'
 import type { ApplianceTracker } from './appliance.ts'
+import type { HttpsFiles } from './config.ts'
 import { DEFAULT_HTTP } from './config-schema.ts'
 import type { GuestinfoFollower } from './guestinfo.ts'
 import type { HealthInfo } from './health-view.ts'
-import type { HttpAddress } from './http-address.ts'
-import { guardRequest, SECURITY_HEADERS } from './http-guard.ts'
+import { type HttpAddress, isLoopbackAddress } from './http-address.ts'
+import { guardRequest, PublicNames, SECURITY_HEADERS } from './http-guard.ts'
 import type { Metrics } from './metrics.ts'
 import { describeApi, openapiRoute } from './openapi.ts'
 import { pageRoute } from './page.ts'
@@ -40,6 +42,10 @@ const REPEAT_LOG_MS = 60_000
 
 export interface HttpOptions {
   readonly address: HttpAddress
+  /** Null: plain HTTP. */
+  readonly https: HttpsFiles | null
+  /** See http-guard.ts. */
+  readonly names: readonly string[]
   readonly access: AccessControl
   readonly server: Server
   readonly metrics: Metrics
@@ -61,13 +67,16 @@ export class HttpServer {
   /** All open ones: the HTTP server itself loses sight of those that were upgraded. */
   readonly #sockets = new Set<Socket>()
   readonly #descriptors: DescriptorWatch
+  readonly #certificate: HttpsCertificate | null
   #shortageLoggedAt = Number.NEGATIVE_INFINITY
   #tcpPort: number
   /** All there are, and what each takes. */
   readonly routes: readonly GuardedRoute[]
 
-  private constructor({ app, routes }: BuiltApp, options: HttpOptions, events: EventStreams) {
+  private constructor({ app, routes, certificate }: BuiltApp, options: HttpOptions, events: EventStreams) {
     this.#app = app
+    this.#certificate = certificate
+    certificate?.follow(app.server)
     this.routes = routes
     this.#options = options
     this.#events = events
@@ -96,7 +105,7 @@ export class HttpServer {
     )
   }
 
-  /** @throws VspcError VSPC_TRANSPORT_LISTEN. */
+  /** @throws VspcError VSPC_TRANSPORT_LISTEN, VSPC_TLS_FILES. */
   static async start(options: HttpOptions): Promise<HttpServer> {
     const { access, server, tracker, guestinfo } = options
     const sources = [tracker, guestinfo].filter((one) => one !== null)
@@ -111,6 +120,7 @@ export class HttpServer {
     try {
       await this.#app.listen({ host: this.host, port: address.tcpPort, listenTextResolver: () => '' })
     } catch (error) {
+      this.#certificate?.close()
       await this.#app.close()
       throw listenError(address, error)
     }
@@ -124,7 +134,12 @@ export class HttpServer {
   }
 
   get url(): string {
-    return `http://${formatHostPort(this.host, this.#tcpPort)}`
+    return `${this.#certificate === null ? 'http' : 'https'}://${formatHostPort(this.host, this.#tcpPort)}`
+  }
+
+  /** Reads certificate and key again; the log says how that went. Never rejects. */
+  async reloadCertificate(): Promise<void> {
+    await this.#certificate?.reload()
   }
 
   /** Takes over limits that were changed; consoles that are attached keep theirs. */
@@ -136,6 +151,7 @@ export class HttpServer {
   async stop(): Promise<void> {
     const { clock, limits } = this.#options.server
     this.#events.close()
+    this.#certificate?.close()
     const cut = clock.after(limits.drainMs, () => {
       for (const socket of this.#sockets) socket.destroy()
     })
@@ -148,16 +164,23 @@ export class HttpServer {
 interface BuiltApp {
   readonly app: FastifyInstance
   readonly routes: readonly GuardedRoute[]
+  readonly certificate: HttpsCertificate | null
 }
 
 async function buildApp(options: HttpOptions, events: EventStreams): Promise<BuiltApp> {
-  const { access, server, log, version } = options
+  const { access, address, server, log, version } = options
+  const isPublic = !isLoopbackAddress(address)
+  let names = new PublicNames(options.names, [], isPublic)
+  const renamed = (certified: readonly string[]) => {
+    names = new PublicNames(options.names, certified, isPublic)
+  }
+  const files = options.https
+  const certificate = files === null ? null : await HttpsCertificate.load({ files, clock: server.clock, log, renamed })
   const app = fastify({
     logger: false,
     bodyLimit: MAX_BODY_BYTES,
     return503OnClosing: false,
-    // Node's own refusal has no body; ours is below.
-    http: { requireHostHeader: false },
+    ...serverOptions(certificate, server.limits),
     routerOptions: { maxParamLength: MAX_PARAMETER_LENGTH },
     // A parameter that we do not know is a mistake to be told, not to be dropped.
     ajv: { customOptions: { removeAdditional: false } },
@@ -185,7 +208,7 @@ async function buildApp(options: HttpOptions, events: EventStreams): Promise<Bui
     if (request.headers.host === undefined && request.raw.httpVersion === '1.1') {
       throw new ProblemError(400, 'VSPC_REQUEST_INVALID', 'an HTTP/1.1 request needs a Host header')
     }
-    guardRequest(request.method, request.headers, request.raw.headers.upgrade !== undefined)
+    guardRequest(request.method, request.headers, request.raw.headers.upgrade !== undefined, names)
     done()
   })
   const guarded = guardRoutes(app, access, server)
@@ -206,7 +229,16 @@ async function buildApp(options: HttpOptions, events: EventStreams): Promise<Bui
   pageRoute(app, '/plain', page)
   if (!webRoutes(app, version)) pageRoute(app, '/', page)
   await app.ready()
-  return { app, routes: guarded }
+  return { app, routes: guarded, certificate }
+}
+
+/** Node's own refusal of a request without Host has no body; ours has. */
+function serverOptions(certificate: HttpsCertificate | null, limits: Limits): { http: HttpServerOptions } {
+  const http = { requireHostHeader: false }
+  if (certificate === null) return { http }
+  const https = { ...http, ...certificate.serverOptions, handshakeTimeout: limits.tlsHandshakeMs }
+  // To Fastify's types a server with TLS is another kind; to everything here it is the same.
+  return { https } as unknown as { http: HttpServerOptions }
 }
 
 /** 404, or 405 where another method would do. */

@@ -99,6 +99,7 @@ export class RunningApp {
   reload(next: Config): ReloadPlan {
     // They change on their own: what else is new does not matter.
     void this.server.reloadCertificates()
+    void this.#http?.reloadCertificate()
     const plan = planReload(this.#config, next)
     if (plan.needRestart.length > 0) {
       this.log.error({ needRestart: plan.needRestart }, 'configuration not reloaded: it changes what needs a restart')
@@ -132,6 +133,8 @@ export class RunningApp {
     if (config.http !== null) {
       this.#http = await HttpServer.start({
         address: config.http,
+        https: config.https,
+        names: config.httpNames,
         access,
         server,
         metrics,

@@ -15,6 +15,8 @@ const VERSIONS: Record<TlsVersion, SecureVersion> = {
 
 export interface ServerTlsContext {
   readonly context: SecureContext
+  /** What it is made of, for servers that make their own. */
+  readonly options: SecureContextOptions
   /** What peers are shown. */
   readonly certificate: X509Certificate
   /** Null: peers need no certificate. */
@@ -49,7 +51,7 @@ export async function loadServerTls(tls: TlsParameters, wallMs: number): Promise
     all.ca = ca.pem
     warnings.push(...validityWarnings(ca.certificate, tls.ca, wallMs))
   }
-  return { context: createContext(all, tls.cert), certificate, clients, warnings }
+  return { context: createContext(all, tls.cert), options: all, certificate, clients, warnings }
 }
 
 /** @throws VspcError VSPC_TLS_FILES. */

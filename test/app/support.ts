@@ -5,7 +5,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, beforeAll, onTestFinished } from 'vitest'
 import { WebSocket } from 'ws'
-import { createLogger, loadConfig, type RunningApp, type Settings, start } from '../../src/app/index.ts'
+import { type Config, createLogger, loadConfig, type RunningApp, type Settings, start } from '../../src/app/index.ts'
 import type { Limits } from '../../src/base/index.ts'
 import type { TcpEndpoint } from '../../src/transport/index.ts'
 import type { ConsoleMessage, ConsoleRequest } from '../../src/vspc/index.ts'
@@ -24,6 +24,7 @@ export class LogLines {
 }
 
 export interface AppUnderTest extends RunningApp {
+  readonly config: Config
   readonly logged: LogLines
   readonly url: string
 }
@@ -59,9 +60,10 @@ export async function startApp(settings: Settings = {}, limits: Partial<Limits> 
   const config = loadConfig({ env: { HOME: home }, flags: { listen: [RAW_VM], http: '127.0.0.1:0', ...settings } })
   const logged = new LogLines()
   const log = createLogger(config.logLevel, logged)
-  const app = await start({ ...config, limits: { ...config.limits, drainMs: 1_000, ...limits } }, { log })
+  const used = { ...config, limits: { ...config.limits, drainMs: 1_000, ...limits } }
+  const app = await start(used, { log })
   whenDone(() => app.stop())
-  return Object.assign(app, { logged, url: app.http?.url ?? '' })
+  return Object.assign(app, { logged, config: used, url: app.http?.url ?? '' })
 }
 
 /** Resolves when `happened()` is true, looked at each time `emitter` says something. */
