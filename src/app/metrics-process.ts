@@ -1,4 +1,5 @@
 /** Metrics of the process and its log. */
+import { statfs } from 'node:fs/promises'
 import { performance } from 'node:perf_hooks'
 import { Counter, Histogram, type Registry } from 'prom-client'
 import { openFileLimit } from '../transport/index.ts'
@@ -47,6 +48,23 @@ export function addLogMetrics(registry: Registry, log: { readonly counts: LogCou
       this.inc({ reason: 'slow_reader' }, log.counts.dropped)
     },
   })
+}
+
+/** @param path where history is on disk. */
+export function addDiskMetrics(registry: Registry, path: string): void {
+  metricReaders(registry).gauge(
+    'vspc_history_disk_free_bytes',
+    'Room left where history is, for this user.',
+    async () => {
+      try {
+        const { bavail, bsize } = await statfs(path)
+        return bavail * bsize
+      } catch {
+        // Gone, or not mounted any more: that is told elsewhere, and all other metrics are still wanted.
+        return Number.NaN
+      }
+    },
+  )
 }
 
 /** The owner stops it. */

@@ -21,6 +21,7 @@ import { type AppLogger, createLogger } from './logger.ts'
 import { Metrics } from './metrics.ts'
 import { addApplianceMetrics } from './metrics-appliance.ts'
 import { addGuestinfoMetrics } from './metrics-guestinfo.ts'
+import { addDiskMetrics } from './metrics-process.ts'
 import { planReload, type ReloadPlan } from './reload.ts'
 import type { Readiness } from './routes-health.ts'
 import { TelnetAccess } from './telnet/access.ts'
@@ -259,6 +260,7 @@ async function makeServer(config: Config, log: AppLogger): Promise<Omit<Parts, '
     ...(recorder === null ? {} : { tap: recorder }),
   })
   metrics.watch(server)
+  if (histories.persistent) addDiskMetrics(metrics.registry, config.dataDir)
   if (tracker !== null) addApplianceMetrics(metrics.registry, tracker)
   const guestinfo = makeFollower(config, tracker, server, log)
   if (guestinfo !== null) addGuestinfoMetrics(metrics.registry, guestinfo)

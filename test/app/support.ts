@@ -35,13 +35,16 @@ export const RAW_VM = 'tcp://127.0.0.1:0?protocol=raw&name=vm1'
 let whenDone: (end: () => void | Promise<void>) => void = onTestFinished
 
 /** One server for a group of tests that change nothing; `prepare` connects what they look at. */
-export function sharedApp(prepare: (app: AppUnderTest) => Promise<void>): () => AppUnderTest {
+export function sharedApp(
+  prepare: (app: AppUnderTest) => Promise<void>,
+  settings: () => Settings | Promise<Settings> = () => ({}),
+): () => AppUnderTest {
   let app: AppUnderTest | null = null
   const ends: (() => void | Promise<void>)[] = []
   beforeAll(async () => {
     whenDone = (end) => ends.unshift(end)
     try {
-      app = await startApp()
+      app = await startApp(await settings())
       await prepare(app)
     } finally {
       whenDone = onTestFinished
