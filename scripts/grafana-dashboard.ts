@@ -286,6 +286,32 @@ const ROWS: readonly (readonly [title: string, panels: readonly PanelSpec[]])[] 
     ],
   ],
   [
+    'Access (where it is configured)',
+    [
+      {
+        title: 'Failures',
+        about:
+          'Tokens, tickets and certificates that do not count; refused: no rule allows it. The audit log names who.',
+        unit: 'ops',
+        queries: [
+          query(`sum(${rate('vspc_access_failures_total{}')})`, 'failed'),
+          query(`sum(${rate('vspc_access_limited_total{}')})`, 'of these, too often'),
+          query(`sum(${rate('vspc_access_refused_total{}')})`, 'not allowed'),
+          query(`sum(${rate('vspc_access_revoked_total{}')})`, 'ended: the right had ended'),
+        ],
+      },
+      {
+        title: 'Attended, and lost lines of the audit log',
+        about: 'Consoles and streams whose rights are looked at again; lines that never got to the audit log.',
+        unit: 'short',
+        queries: [
+          query('vspc_access_attended{}', 'attended {{instance}}'),
+          query('increase(vspc_audit_dropped_total{}[$__rate_interval])', 'lost lines {{instance}}'),
+        ],
+      },
+    ],
+  ],
+  [
     'Appliance (where it is followed)',
     [
       {

@@ -34,6 +34,7 @@ const SECTIONS: readonly (readonly [title: string, about: string, fits: RegExp])
     /^vspc_(?:appliance|vcenter|repoint|next_hops)/,
   ],
   ['Guestinfo', 'Only with `guestinfo` configured, see [guestinfo.md](guestinfo.md).', /^vspc_guestinfo/],
+  ['Access', 'Only with `access` configured, see [access.md](access.md).', /^vspc_(?:access|audit)/],
   ['The process', '', /^(?:process_|nodejs_|vspc_(?:build|event_loop|clock|log|internal))/],
   ['Others', '', /./],
 ]

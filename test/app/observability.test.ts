@@ -18,7 +18,7 @@ import { parseSimTarget, type Simulation, simulate } from '../../src/sim/index.t
 import type { TcpEndpoint } from '../../src/transport/index.ts'
 import { type CertificateFiles, TestCertificates } from '../support/certificates.ts'
 import { type Family, parseExposition, parsePromql } from '../support/prometheus.ts'
-import { type AppUnderTest, eventually, RawVm, sharedApp } from './support.ts'
+import { type AppUnderTest, eventually, RawVm, sharedApp, startApp } from './support.ts'
 
 const root = join(import.meta.dirname, '../..')
 /** What Prometheus itself adds to each series, and a series of its own. */
@@ -59,7 +59,7 @@ const server = sharedApp(work, async () => {
       `tcp://127.0.0.1:0?cert=${certificate.cert}&key=${certificate.key}`,
       `tcp://127.0.0.1:0?protocol=raw&name=${encodeURIComponent(HOSTILE)}`,
     ],
-    telnet: { menu: '127.0.0.1:0' },
+    access: { rules: [{ who: ['anyone'], role: 'admin' }], audit: { file: join(folder, 'audit.jsonl') } },
     serviceUris: ['ours'],
     // Nobody is there: it is followed all the same, and in trouble.
     vsphere: { url: 'https://127.0.0.1:1/sdk', user: 'u', passwordFile, pin: `sha256:${certificate.sha256}` },
@@ -99,6 +99,10 @@ async function work(app: AppUnderTest): Promise<void> {
   const answer = await fetch(`${app.url}/metrics`)
   text = await answer.text()
   families = parseExposition(text)
+  // Where access is configured there is no Telnet.
+  const other = await startApp({ telnet: { menu: '127.0.0.1:0' } })
+  const more = parseExposition(await (await fetch(`${other.url}/metrics`)).text())
+  for (const [name, family] of more) if (!families.has(name)) families.set(name, family)
   const registry = new Registry()
   addApplianceMetrics(registry, hostKnown())
   for (const [name, family] of parseExposition(await registry.metrics())) {
