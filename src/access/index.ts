@@ -38,7 +38,7 @@ export {
   type Who,
 } from './policy.ts'
 export { secretFault, TICKET_PREFIX, TOKEN_PREFIX } from './secret.ts'
-export { formatSelector, type PortFacts, parseSelector, type Selector } from './selector.ts'
+export { formatSelector, type PortFacts, parseSelector, SELECTOR_ACCEPTS, type Selector, selects } from './selector.ts'
 export { ANONYMOUS, isPrincipal, type Subject, type Via } from './subject.ts'
 export { type IssuedTicket, TICKET_LIMITS, type TicketLimits, Tickets } from './tickets.ts'
 export { changeTokens, loadTokens } from './token-file.ts'

@@ -1,6 +1,7 @@
 /** One source of settings, checked setting by setting and brought into final form. */
 import { homedir } from 'node:os'
 import { join, resolve } from 'node:path'
+import { type AlertsConfig, readAlertsSection } from '../alerts/index.ts'
 import {
   GivenAccess,
   type GuestinfoConfig,
@@ -64,6 +65,7 @@ export interface ConfigLayer {
   readonly guestinfo: GuestinfoConfig | undefined
   readonly telnet: TelnetLayer | undefined
   readonly access: AccessLayer | undefined
+  readonly alerts: AlertsConfig | undefined
   readonly limits: Partial<Limits>
 }
 
@@ -111,6 +113,8 @@ class LayerReader {
       guestinfo: this.#guestinfo(settings.guestinfo),
       telnet: settings.telnet === undefined ? undefined : this.#telnet(settings.telnet),
       access: settings.access === undefined ? undefined : this.#access(settings.access),
+      alerts:
+        settings.alerts === undefined ? undefined : readAlertsSection(settings.alerts, this.#source, this.#problems),
       limits: (settings.limits ?? {}) as Partial<Limits>,
     }
   }

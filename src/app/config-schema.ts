@@ -3,6 +3,7 @@
  * docs/configuration.md is made from it. Names in the file are those of the flags in camelCase.
  */
 import { type Static, type TInteger, type TObject, type TOptional, type TUnsafe, Type } from 'typebox'
+import { ALERTS_SCHEMA, type AlertsSettings } from '../alerts/index.ts'
 import {
   GUESTINFO_SCHEMA,
   type GuestinfoSettings,
@@ -190,6 +191,7 @@ export const SettingsSchema = Type.Object(
     guestinfo: Type.Optional(section<GuestinfoSettings>(GUESTINFO_SCHEMA)),
     telnet: Type.Optional(section<TelnetSettings>(TELNET_SCHEMA)),
     access: Type.Optional(section<AccessSettings>(ACCESS_SECTION)),
+    alerts: Type.Optional(section<AlertsSettings>(ALERTS_SCHEMA)),
     limits: Type.Optional(limitsSchema()),
   },
   { additionalProperties: false, title: 'Configuration of vspc' },

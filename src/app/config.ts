@@ -1,6 +1,7 @@
 /** Configuration from flags, environment, file and defaults, in this order of precedence, checked as a whole. */
 import { homedir } from 'node:os'
 import { isAbsolute, join } from 'node:path'
+import { type AlertsConfig, alertsSettings } from '../alerts/index.ts'
 import {
   type AccessDraft,
   accessSettings,
@@ -85,6 +86,8 @@ export interface Config {
   readonly guestinfo: GuestinfoConfig | null
   /** Null: no Telnet for people. */
   readonly telnet: TelnetConfig | null
+  /** Null: output is not looked at. */
+  readonly alerts: AlertsConfig | null
   readonly limits: Limits
 }
 
@@ -154,6 +157,7 @@ export function loadConfig(inputs: ConfigInputs): Config {
     track,
     guestinfo,
     telnet: layTelnet(layers.map(({ telnet }) => telnet)),
+    alerts: firstOf(layers, 'alerts') ?? null,
     limits: limitsWith(Object.assign({}, ...layers.map(({ limits }) => limits).reverse())),
   }
   // What is missing because it was wrong would only cause further complaints.
@@ -217,6 +221,7 @@ export function effectiveSettings(config: Config): Settings {
     ...(config.access === null && config.audit === null
       ? {}
       : { access: effectiveAccess(config.access, config.audit) }),
+    ...(config.alerts === null ? {} : { alerts: alertsSettings(config.alerts) }),
     limits: { ...config.limits },
   }
 }

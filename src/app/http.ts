@@ -9,6 +9,7 @@ import type { AccessControl } from './access/control.ts'
 import { type GuardedRoute, guardRoutes } from './access/guard.ts'
 import { HttpsCertificate } from './access/https.ts'
 import { accessRoutes } from './access/routes.ts'
+import type { Alerts } from './alerts.ts'
 import type { ApplianceTracker } from './appliance.ts'
 import type { HttpsFiles } from './config.ts'
 import { DEFAULT_HTTP } from './config-schema.ts'
@@ -20,6 +21,7 @@ import type { Metrics } from './metrics.ts'
 import { describeApi, openapiRoute } from './openapi.ts'
 import { pageRoute } from './page.ts'
 import { PROBLEM_TYPE, ProblemError, pathOf, problem, problemOf, sendProblem } from './problem.ts'
+import { alertRoutes } from './routes-alerts.ts'
 import { applianceRoutes } from './routes-appliance.ts'
 import { acceptWebSockets, consoleRoute, limitWebSockets } from './routes-console.ts'
 import { consolesRoutes } from './routes-consoles.ts'
@@ -57,6 +59,7 @@ export interface HttpOptions {
   readonly tracker: ApplianceTracker | null
   /** Null: what VMs publish is not followed. */
   readonly guestinfo: GuestinfoFollower | null
+  readonly alerts: Alerts
 }
 
 export class HttpServer {
@@ -223,6 +226,7 @@ async function buildApp(options: HttpOptions, events: EventStreams): Promise<Bui
   eventRoutes(app, events, version)
   applianceRoutes(app, options.tracker)
   guestinfoRoutes(app, options.guestinfo)
+  alertRoutes(app, options.alerts)
   screenRoute(app, server)
   searchRoutes(app, server, options.metrics.registry)
   const page = { server, version, defaultUrl: `http://${DEFAULT_HTTP}` }

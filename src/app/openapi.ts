@@ -32,6 +32,7 @@ export async function describeApi(app: FastifyInstance, version: string): Promis
         { name: 'ports', description: "VMs' serial ports" },
         { name: 'consoles', description: 'Attaching to a port' },
         { name: 'events', description: 'What happens' },
+        { name: 'alerts', description: 'What in the output of VMs is worth an alert' },
         { name: 'appliance', description: 'Which host the appliance runs on, and the VMs that follow it' },
         { name: 'guestinfo', description: 'What VMs publish about themselves, without a network' },
         { name: 'access', description: 'Who asks' },

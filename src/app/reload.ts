@@ -11,9 +11,16 @@ const LIVE: readonly (keyof Settings)[] = [
   'limits',
   'access',
   'telnet',
+  'alerts',
 ]
 /** Given to the system or to the recorder once, at the start. */
-const FIXED_LIMITS: readonly LimitName[] = ['keepAliveMs', 'captureFileBytes', 'captureFiles', 'capturePendingBytes']
+const FIXED_LIMITS: readonly LimitName[] = [
+  'keepAliveMs',
+  'captureFileBytes',
+  'captureFiles',
+  'capturePendingBytes',
+  'alertBufferBytes',
+]
 
 export interface ReloadPlan {
   /** Settings that differ, `limits` by name. */

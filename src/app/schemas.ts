@@ -16,6 +16,7 @@ import type {
   ServerEvent,
 } from '../vspc/index.ts'
 import type { PortAnswer, PortGuestinfo } from './guestinfo-view.ts'
+import { ALERT_SCHEMAS } from './schemas-alerts.ts'
 import { APPLIANCE_EVENTS, APPLIANCE_SCHEMAS } from './schemas-appliance.ts'
 import { GUESTINFO_EVENTS, GUESTINFO_SCHEMAS } from './schemas-guestinfo.ts'
 import { HEALTH_SCHEMAS } from './schemas-health.ts'
@@ -348,6 +349,7 @@ const EVENTS = {
   'console-mode': tagged('console-mode', { at, port, console: consoleInfo, by, reason: text }),
   'console-kicked': tagged('console-kicked', { at, port, console: consoleInfo, by, reason: text }),
   'console-said': tagged('console-said', { at, port, console: { anyOf: [consoleInfo, { type: 'null' }] }, by, text }),
+  alert: tagged('alert', { at, port, alert: { $ref: 'AlertInfo#' } }),
 } satisfies Record<ServerEvent['type'], { properties: { at: object; port: object } }>
 
 /** Schemas with a name of their own in the document. */
@@ -355,6 +357,7 @@ export const NAMED_SCHEMAS: readonly object[] = [
   PortInfoSchema,
   ConsoleInfoSchema,
   ProblemSchema,
+  ...ALERT_SCHEMAS,
   ...APPLIANCE_SCHEMAS,
   ...GUESTINFO_SCHEMAS,
   ...HEALTH_SCHEMAS,

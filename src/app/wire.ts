@@ -10,6 +10,7 @@ import { Server } from '../vspc/index.ts'
 import { bindingWarnings, checkBinding } from './access/binding.ts'
 import { AccessControl } from './access/control.ts'
 import { addAccessMetrics } from './access/metrics.ts'
+import { Alerts } from './alerts.ts'
 import { ApplianceTracker } from './appliance.ts'
 import type { Config } from './config.ts'
 import { GuestinfoFollower } from './guestinfo.ts'
@@ -19,6 +20,7 @@ import { closeHistories, openHistories } from './histories.ts'
 import { HttpServer } from './http.ts'
 import { type AppLogger, createLogger } from './logger.ts'
 import { Metrics } from './metrics.ts'
+import { addAlertMetrics } from './metrics-alerts.ts'
 import { addApplianceMetrics } from './metrics-appliance.ts'
 import { addGuestinfoMetrics } from './metrics-guestinfo.ts'
 import { addDiskMetrics } from './metrics-process.ts'
@@ -114,6 +116,7 @@ export class RunningApp {
     this.log.info({ changed: plan.changed }, 'configuration reloaded')
     this.log.setLevel(next.logLevel)
     this.#parts.tracker?.check()
+    if (plan.changed.includes('alerts')) this.#parts.alerts.use(next.alerts)
     return plan
   }
 
@@ -127,9 +130,10 @@ export class RunningApp {
   }
 
   async #open(config: Config): Promise<void> {
-    const { server, access, metrics, tracker, guestinfo, log } = this.#parts
+    const { server, access, metrics, tracker, guestinfo, alerts, log } = this.#parts
     for (const warning of bindingWarnings(config)) log.warn({}, warning)
     addAccessMetrics(metrics.registry, access)
+    if (config.alerts !== null) alerts.use(config.alerts)
     await server.start()
     if (config.http !== null) {
       this.#http = await HttpServer.start({
@@ -145,6 +149,7 @@ export class RunningApp {
         health: () => this.health(),
         tracker,
         guestinfo,
+        alerts,
       })
       log.info({ url: this.#http.url }, 'serving HTTP')
     }
@@ -178,7 +183,7 @@ export class RunningApp {
   }
 
   async #stop(): Promise<void> {
-    const { server, access, histories, metrics, recorder, tracker, guestinfo, log } = this.#parts
+    const { server, access, histories, metrics, recorder, tracker, guestinfo, alerts, log } = this.#parts
     const { drainMs } = server.limits
     this.#readiness = 'stopping'
     const steps = [
@@ -186,6 +191,7 @@ export class RunningApp {
       // The tracker's session, which guestinfo may use, comes after it.
       () => Promise.all([server.stop(), this.#telnet?.stop(), guestinfo?.stop(drainMs), tracker?.stop(drainMs)]),
       () => this.#http?.stop(),
+      () => alerts.close(),
       () => recorder?.close(drainMs),
       () => access.close(),
       () => closeHistories(histories, server.limits, log),
@@ -220,6 +226,7 @@ interface Parts {
   readonly recorder: CaptureRecorder | null
   readonly tracker: ApplianceTracker | null
   readonly guestinfo: GuestinfoFollower | null
+  readonly alerts: Alerts
   readonly log: AppLogger
 }
 
@@ -264,7 +271,9 @@ async function makeServer(config: Config, log: AppLogger): Promise<Omit<Parts, '
   if (tracker !== null) addApplianceMetrics(metrics.registry, tracker)
   const guestinfo = makeFollower(config, tracker, server, log)
   if (guestinfo !== null) addGuestinfoMetrics(metrics.registry, guestinfo)
-  return { server, histories, troubles, metrics, recorder, tracker, guestinfo, log }
+  const alerts = new Alerts(server, log)
+  addAlertMetrics(metrics.registry, alerts)
+  return { server, histories, troubles, metrics, recorder, tracker, guestinfo, alerts, log }
 }
 
 function makeTracker({ track, vsphere }: Config, log: AppLogger): ApplianceTracker | null {

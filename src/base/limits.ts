@@ -274,6 +274,12 @@ export const LIMITS = {
     max: 64 << 20,
     why: 'a reader of /api/v1/events that does not read is disconnected past this',
   },
+  alertBufferBytes: {
+    default: 4 << 20,
+    min: 1 << 20,
+    max: 1 << 30,
+    why: 'output that waits to be held against the alert rules; beyond it output is not looked at, and that is counted',
+  },
   drainMs: {
     default: 5_000,
     min: 0,

@@ -26,6 +26,8 @@ const LF = 0x0a
 export class TextPattern {
   /** As it was given. */
   readonly source: string
+  /** Texts of which one is in every line that matches, whatever case is ignored; null = nothing is known of them. */
+  readonly literals: readonly string[] | null
   readonly #expression: RE2JS
   /** Finds lines that may match in bytes taken for latin1; null = any line may. */
   readonly #search: RegExp | null
@@ -43,8 +45,8 @@ export class TextPattern {
       throw badPattern('it is too large: repeat less, as with {1000}, or search for a part of it')
     }
     // What a match must hold with its cases ignored is what it must hold otherwise, with its cases ignored.
-    const literals = requiredLiterals(plain.re2().prefilter)
-    const search = literals === null ? null : literalSearch(literals, ignoreCase)
+    this.literals = requiredLiterals(plain.re2().prefilter)
+    const search = this.literals === null ? null : literalSearch(this.literals, ignoreCase)
     this.#search = search === null ? null : new RegExp(`${SPECIAL}|${search}`, 'g')
   }
 

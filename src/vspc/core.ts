@@ -44,6 +44,15 @@ export class Counters {
   internalErrors = 0
 }
 
+/** Looks at the output of all ports, off the data path. Must neither throw nor wait. */
+export interface OutputWatch {
+  /**
+   * What a port has sent, once for each byte and in order. `bytes` are valid only during the call.
+   * @param serial of the port. @param offset of the first byte.
+   */
+  output(serial: number, offset: number, bytes: Uint8Array): void
+}
+
 /** What ports and sessions share: one object per server, made by `Server`. */
 export interface Core {
   readonly limits: Limits
@@ -51,6 +60,8 @@ export interface Core {
   readonly log: Logger
   readonly random: RandomBytes
   readonly tap: Tap | null
+  /** Null: nobody looks. */
+  readonly watch: OutputWatch | null
   readonly cookies: CookieTable<Port>
   readonly table: PortTable
   /** Of all ports. */

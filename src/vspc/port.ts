@@ -27,12 +27,12 @@ import type { VmSession } from './vm-session.ts'
 
 const NO_CONSOLES: readonly Console[] = []
 const NO_SESSIONS: readonly VmSession[] = []
-
 let lastSerial = 0
 
 export class Port implements HandoverOwner<VmSession>, HistoryOwner {
   readonly core: Core
   readonly history: History
+  readonly serial = ++lastSerial
   readonly handover: Handover<VmSession>
   vmKey: string
   readonly label: string | null
@@ -72,7 +72,7 @@ export class Port implements HandoverOwner<VmSession>, HistoryOwner {
     this.core = core
     this.vmKey = vmKey
     this.label = label
-    this.epoch = epoch ?? `${core.epoch}-${++lastSerial}`
+    this.epoch = epoch ?? `${core.epoch}-${this.serial}`
     this.history = core.histories.open(this.id, this)
     this.handover = new Handover<VmSession>(this)
   }
@@ -178,6 +178,7 @@ export class Port implements HandoverOwner<VmSession>, HistoryOwner {
   deliver(bytes: Uint8Array, from: VmSession | null): void {
     this.lastOutputAt = this.core.clock.wall()
     this.core.counters.bytesFromVm += bytes.length
+    this.core.watch?.output(this.serial, this.history.next, bytes)
     if (this.history.append(bytes) || from === null) return
     from.pauseReading()
     this.#paused = [...this.#paused, from]

@@ -24,7 +24,7 @@ import {
 } from '../transport/index.ts'
 import { CookieTable, type RandomBytes } from '../vmotion/index.ts'
 import type { WriterPolicy } from './arbitration.ts'
-import { type Core, Counters } from './core.ts'
+import { type Core, Counters, type OutputWatch } from './core.ts'
 import { Dialler } from './dialler.ts'
 import { Forwards } from './forward.ts'
 import type { ForwardRule } from './forward-rule.ts'
@@ -71,6 +71,8 @@ export class Server implements Core {
   readonly log: Logger
   readonly random: RandomBytes
   readonly tap: Tap | null
+  /** May be set and taken away at any time. */
+  watch: OutputWatch | null = null
   readonly cookies: CookieTable<Port>
   readonly table: PortTable
   readonly histories: HistoryStore

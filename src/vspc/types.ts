@@ -95,6 +95,22 @@ export type ServerEvent =
   | { type: 'console-kicked'; at: string; port: PortInfo; console: ConsoleInfo; by: string | null; reason: string }
   /** `console` null: said to all consoles of the port by somebody without one. */
   | { type: 'console-said'; at: string; port: PortInfo; console: ConsoleInfo | null; by: string | null; text: string }
+  | { type: 'alert'; at: string; port: PortInfo; alert: AlertInfo }
+
+/** A line that a VM has printed matches a rule: see `src/alerts/`. */
+export interface AlertInfo {
+  /** Counts the alerts since the server was started, from 1 on. */
+  id: number
+  /** Name of the rule. */
+  rule: string
+  severity: 'critical' | 'error' | 'warning' | 'info'
+  /** The line, cleaned and cut. */
+  line: string
+  /** Of its first byte. */
+  offset: number
+  /** Earlier matches of the same rule on this port that were not told, because it had been told shortly before. */
+  suppressed: number
+}
 
 export interface ConsoleInfo {
   id: number

@@ -44,6 +44,7 @@ test('every route is there, and none that is not', async () => {
     'DELETE /api/v1/ports/{id}',
     'DELETE /api/v1/ports/{id}/consoles/{console}',
     'GET /',
+    'GET /api/v1/alerts',
     'GET /api/v1/appliance',
     'GET /api/v1/appliance/plan',
     'GET /api/v1/events',
