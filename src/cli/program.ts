@@ -46,6 +46,11 @@ export const COMMANDS: readonly CommandEntry[] = [
     load: async () => (await import('./log.ts')).registerLog,
   },
   {
+    name: 'grep',
+    summary: 'search what VMs have sent',
+    load: async () => (await import('./grep.ts')).registerGrep,
+  },
+  {
     name: 'send',
     summary: "type a line, a file or a break on a VM's console",
     valueByEquals: ['--wait-port'],

@@ -38,6 +38,7 @@ export {
   ServerClient,
   unreachable,
 } from './requests.ts'
+export { type SearchOptions, type SearchRecord, searchHistory } from './search.ts'
 export { TIMING as CLIENT_TIMING } from './timing.ts'
 export {
   type ConnectOptions,
