@@ -6,14 +6,14 @@ import { type Static, Type } from 'typebox'
 import { VspcError } from '../base/index.ts'
 import { type RunningSearch, type SearchEnd, Searches, type SearchTotals } from '../search/index.ts'
 import type { Port, Server } from '../vspc/index.ts'
-import { EACH, onPort, visitorOf } from './access/guard.ts'
+import { EACH, onPort, portOf, resolveVisible, visitorOf } from './access/guard.ts'
 import { factsOf } from './access/visitor.ts'
 import { metricReaders } from './metric-readers.ts'
 import { PROBLEM_ANSWER } from './openapi.ts'
 import { ProblemError } from './problem.ts'
 import { timeOf } from './routes-log.ts'
 import { PortParams } from './schemas.ts'
-import { PortsToSearch, portNamed, portsNamed } from './search-source.ts'
+import { type PortChoice, PortsToSearch, portsNamed } from './search-source.ts'
 
 const MAX_OFFSET = Number.MAX_SAFE_INTEGER
 const DEFAULT_LIMIT = 1_000
@@ -90,9 +90,17 @@ const ABOUT =
   'Looks through what is held, oldest output first, in a thread of its own at the lowest priority. Ends when the ' +
   'client goes. 503 VSPC_SEARCH_BUSY where "maxSearches" are under way already.'
 
-/** Whether whoever asks may search that port: asked for each of them, before anything of it is looked at. */
-function may(request: FastifyRequest, port: Port): boolean {
-  return visitorOf(request).may('log.search', factsOf(port))
+/** Asked for each port, before anything of it is looked at. */
+function choiceOf(server: Server, request: FastifyRequest): PortChoice {
+  const visitor = visitorOf(request)
+  return {
+    may: (port) => visitor.may('log.search', factsOf(port)),
+    resolve(name) {
+      const port = resolveVisible(server, name, visitor)
+      visitor.check('log.search', factsOf(port))
+      return port
+    },
+  }
 }
 
 export function searchRoutes(app: FastifyInstance, server: Server, registry: Registry): void {
@@ -115,7 +123,7 @@ export function searchRoutes(app: FastifyInstance, server: Server, registry: Reg
     },
     (request, reply) => {
       const { query } = request
-      const ports = portsNamed(server, query.ports ?? [], (port) => may(request, port))
+      const ports = portsNamed(server, query.ports ?? [], choiceOf(server, request))
       const { counts = false, per_port: perPort = MAX_OFFSET } = query
       return send(reply, ports, { ...query, counts, perPort })
     },
@@ -134,10 +142,7 @@ export function searchRoutes(app: FastifyInstance, server: Server, registry: Reg
         response: ANSWER,
       },
     },
-    (request, reply) => {
-      const ports = [portNamed(server, request.params.id, (port) => may(request, port))]
-      return send(reply, ports, { ...request.query, counts: false, perPort: MAX_OFFSET })
-    },
+    (request, reply) => send(reply, [portOf(request)], { ...request.query, counts: false, perPort: MAX_OFFSET }),
   )
 
   function send(

@@ -10,17 +10,25 @@ const PIECE_BYTES = 262_144
 /** What was received is written before it is searched, unless the disk is in trouble. */
 const SETTLE_MS = 500
 
+/** What somebody may know of ports. */
+export interface PortChoice {
+  /** The port that people call so, if they may search it. @throws VspcError if not, or there is none. */
+  resolve(name: string): Port
+  /** They may search it. */
+  may(port: Port): boolean
+}
+
 /**
  * The ports that `names` stand for, each once; all of them, by name, when there are none.
  * @param names as people name ports; with `*` and `?`, all that fit.
- * @throws VspcError VSPC_PORT_NOT_FOUND, VSPC_PORT_AMBIGUOUS, VSPC_REQUEST_INVALID, VSPC_NOT_ALLOWED.
+ * @throws VspcError VSPC_PORT_NOT_FOUND, VSPC_REQUEST_INVALID, or as `choice.resolve`.
  */
-export function portsNamed(server: Server, names: readonly string[], may: (port: Port) => boolean): Port[] {
+export function portsNamed(server: Server, names: readonly string[], choice: PortChoice): Port[] {
   const found = new Set<Port>()
-  const all = [...server.table].filter(may)
+  const all = [...server.table].filter((port) => choice.may(port))
   for (const name of names) {
     if (!/[*?]/.test(name)) {
-      found.add(portNamed(server, name, may))
+      found.add(choice.resolve(name))
       continue
     }
     const glob = globOf(name)
@@ -36,13 +44,6 @@ export function portsNamed(server: Server, names: readonly string[], may: (port:
   const ports = [...found].map((port) => ({ port, name: port.displayName }))
   ports.sort((a, b) => (a.name < b.name ? -1 : a.name > b.name ? 1 : a.port.id < b.port.id ? -1 : 1))
   return ports.map(({ port }) => port)
-}
-
-/** @throws VspcError as {@link portsNamed}. */
-export function portNamed(server: Server, name: string, may: (port: Port) => boolean): Port {
-  const port = server.table.resolve(name)
-  if (may(port)) return port
-  throw new VspcError('VSPC_NOT_ALLOWED', `you may not search the history of ${port.displayName}`)
 }
 
 function globOf(text: string): ReturnType<typeof parseGlob> {

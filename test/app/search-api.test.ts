@@ -2,8 +2,9 @@ import { once } from 'node:events'
 import { get, type IncomingMessage } from 'node:http'
 import { describe, expect, onTestFinished, test } from 'vitest'
 import type { Settings } from '../../src/app/index.ts'
-import { portNamed, portsNamed } from '../../src/app/search-source.ts'
+import { portsNamed } from '../../src/app/search-source.ts'
 import type { Limits } from '../../src/base/index.ts'
+import type { Port } from '../../src/vspc/index.ts'
 import { type AppUnderTest, eventually, RawVm, startApp } from './support.ts'
 
 const listener = (name: string) => `tcp://127.0.0.1:0?protocol=raw&name=${name}`
@@ -178,9 +179,15 @@ describe('many, slow and lost clients', () => {
 
 test('who may not search a port does not', async () => {
   const app = await appWith({ web1: 'oops\n', db1: 'oops\n' })
-  const may = (port: { displayName: string }) => port.displayName === 'web1'
-  expect(portsNamed(app.server, [], may).map(({ displayName }) => displayName)).toEqual(['web1'])
-  expect(portsNamed(app.server, ['*'], may).map(({ displayName }) => displayName)).toEqual(['web1'])
-  expect(() => portsNamed(app.server, ['db*'], may)).toThrow(expect.objectContaining({ code: 'VSPC_PORT_NOT_FOUND' }))
-  expect(() => portNamed(app.server, 'db1', may)).toThrow(expect.objectContaining({ code: 'VSPC_NOT_ALLOWED' }))
+  const choice = {
+    may: (port: Port) => port.displayName === 'web1',
+    resolve(name: string): Port {
+      throw new Error(`not ${name}`)
+    },
+  }
+  const names = (...wanted: string[]) => portsNamed(app.server, wanted, choice).map(({ displayName }) => displayName)
+  expect(names()).toEqual(['web1'])
+  expect(names('*')).toEqual(['web1'])
+  expect(() => names('db*')).toThrow(expect.objectContaining({ code: 'VSPC_PORT_NOT_FOUND' }))
+  expect(() => names('db1')).toThrow('not db1')
 })

@@ -28,11 +28,9 @@ test('vspc grep prints as grep does: names, offsets, context, names alone, numbe
   expect(await grep(app, 'Kernel panic')).toEqual({ code: 0, out: 'web1:Kernel panic\n', err: '' })
   expect((await grep(app, 'Kernel panic', 'web1')).out).toBe('Kernel panic\n')
   expect((await grep(app, '-i', '-n', 'KERNEL PANIC', 'web*')).out).toBe(
-    'web1:11:Kernel panic\nweb1:45:kernel panic again\n',
+    'web1:11:Kernel panic\nweb1:46:kernel panic again\n',
   )
-  expect((await grep(app, '-C', '1', 'panic', 'web1')).out).toBe(
-    'one\nKernel panic\ntwo\nthree\nkernel panic again\n'.replace('two\nthree', 'two\nthree'),
-  )
+  expect((await grep(app, '-C', '1', 'panic', 'web1')).out).toBe('one\nKernel panic\ntwo\nthree\nkernel panic again\n')
   expect((await grep(app, '-C1', 'one|again')).out).toBe(
     'web1-boot\nweb1:one\nweb1-Kernel panic\n--\nweb1-three\nweb1:kernel panic again\n',
   )
@@ -45,7 +43,7 @@ test('vspc grep prints as grep does: names, offsets, context, names alone, numbe
   const records = (await grep(app, '--json', 'panic')).out.trimEnd().split('\n')
   expect(records.map((one) => JSON.parse(one) as unknown)).toMatchObject([
     { type: 'line', name: 'web1', offset: 11, text: 'Kernel panic', matches: [[7, 12]] },
-    { type: 'line', offset: 45 },
+    { type: 'line', offset: 46 },
   ])
 })
 
