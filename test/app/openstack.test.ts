@@ -47,7 +47,7 @@ describeWithPeers(['openssl'], 'Nova', () => {
   })
 
   /** A server of the shipped configuration, with other addresses and another place for data, and nothing else changed. */
-  async function startShipped() {
+  async function startShipped(more = '') {
     const dataDir = mkdtempSync(join(folder, 'data-'))
     const moved = join(folder, 'moved.yaml')
     writeFileSync(
@@ -55,7 +55,8 @@ describeWithPeers(['openssl'], 'Nova', () => {
       readFileSync(CONFIG, 'utf8')
         .replace('tcp://0.0.0.0:13370', 'tcp://127.0.0.1:0')
         .replace('127.0.0.1:13371', '127.0.0.1:0')
-        .replace('/var/lib/vspc', dataDir),
+        .replace('/var/lib/vspc', dataDir)
+        .concat(more),
     )
     const child = spawn(process.execPath, [VSPC_BIN, 'serve', '--json', '--config', moved], {
       env: { PATH: process.env['PATH'] ?? '', HOME: folder },
@@ -123,6 +124,19 @@ describeWithPeers(['openssl'], 'Nova', () => {
     await expect(vm.powerOn()).rejects.toThrow()
     await eventually(() => app.logged.some((line) => line.includes('WONT-PROXY') && line.includes('vSPC.py')))
     expect((await fetch(`${app.url}/console_log/${canonicalUuid(simUuid('vc', 2, 2))}`)).status).toBe(404)
+  })
+
+  test('with the access rules of the page, the proxy in front reads in the name of Nova, and nobody else does', async () => {
+    const [, rules = ''] = /```yaml\n(access:[\s\S]*?)```/.exec(page) ?? []
+    const app = await startShipped(rules)
+    const vm = instance(app, 4)
+    await vm.powerOn()
+    vm.print('for Nova\r\n')
+    const url = `${app.url}/console_log/${canonicalUuid(simUuid('vc', 2, 4))}`
+    const read = (headers: Record<string, string>) => fetch(url, { headers })
+    await eventually(async () => (await (await read({ 'x-forwarded-user': 'nova' })).text()) === 'for Nova\r\n')
+    expect((await read({})).status).toBe(401)
+    expect((await read({ 'x-forwarded-user': 'eve' })).status).toBe(404)
   })
 
   test('a host that finds another certificate than the pinned one does not talk', async () => {
