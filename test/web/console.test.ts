@@ -78,28 +78,6 @@ describeWithPeers(['chromium'], "a port's console in Chromium", () => {
     expect(tab.sockets).toBeGreaterThan(1)
   })
 
-  test('two people: the second is told who types, takes over by force, and gives it back', async () => {
-    const app = await startApp({ ...VSPC, writers: 'single' })
-    await startVm(app, { name: 'shared', ports: shell() })
-    const [alice, bob] = [await newTab(app), await newTab(app)]
-    await alice.openConsole('shared')
-    await alice.startTyping()
-    await bob.openConsole('shared')
-    await bob.page.locator('.status .mode', { hasText: 'may type · 2 attached' }).waitFor()
-    await bob.button('Start typing').click()
-    await bob.page.getByRole('alert').filter({ hasText: 'is held by 127.0.0.1' }).waitFor()
-    await bob.button('Take over').click()
-    await bob.page.locator('.status .mode', { hasText: 'you may type' }).waitFor()
-    await alice.news('you are reading now')
-    await alice.button('Start typing').waitFor()
-    await bob.type('echo bob was here\r')
-    await alice.shows('bob was here')
-    await bob.button('Stop typing').click()
-    await alice.startTyping()
-    await alice.type('echo alice again\r')
-    await bob.shows('alice again')
-  })
-
   test('no query in old output is answered, nor one that came while reading; a live one is, once', async () => {
     const app = await startApp({ ...VSPC })
     const vm = await startVm(app, { name: 'asker', ports: [{ guest: silentGuest }] })
@@ -260,25 +238,6 @@ describeWithPeers(['chromium'], "a port's console in Chromium", () => {
     expect(await tab.button('Open').count()).toBe(0)
     await tab.button('Cancel').click()
     expect(tab.page.context().pages()).toHaveLength(1)
-  })
-
-  test('exclusive keeps others out until it is given up', async () => {
-    const app = await startApp({ ...VSPC })
-    await startVm(app, { name: 'alone', ports: shell() })
-    const [alice, bob] = [await newTab(app), await newTab(app)]
-    await alice.openConsole('alone')
-    await alice.button('More').click()
-    await alice.button('Type alone (exclusive)').click()
-    await alice.page.locator('.status .mode', { hasText: 'you type alone' }).waitFor()
-    await bob.openConsole('alone')
-    await bob.button('Start typing').click()
-    await bob.page.getByRole('alert').filter({ hasText: 'is held by' }).waitFor()
-    await bob.button('Leave it').click()
-    await alice.button('Stop typing').click()
-    await bob.startTyping()
-    await bob.button('More').click()
-    await bob.button('Who is attached').click()
-    await bob.page.getByRole('dialog', { name: '2 consoles' }).getByText('(you)').waitFor()
   })
 })
 

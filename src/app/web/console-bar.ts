@@ -1,5 +1,5 @@
 /** What stands above and below the terminal. Shows and asks; decides nothing. */
-import type { ConsoleInfo, ConsoleMode, PortInfo } from '../../vspc/index.ts'
+import type { ConsoleAction, PortInfo } from '../../vspc/index.ts'
 import type { LinkState } from './console-feed.ts'
 import { button, make, setText } from './dom.ts'
 import { portPath } from './places.ts'
@@ -17,6 +17,7 @@ export interface ConsoleActions {
   toggleSize(): void
   tellSize(): void
   who(): void
+  say(): void
   toggleSpoken(): void
 }
 
@@ -26,14 +27,22 @@ const LINKS: Readonly<Record<LinkState, string>> = {
   live: 'live',
   'catching-up': 'catching up',
   waiting: 'away',
+  refused: 'closed',
   over: 'closed',
+}
+
+/** How the typing button stands. */
+export type Typing = 'reads' | 'waits' | 'types'
+
+const TYPING: Readonly<Record<Typing, string>> = {
+  reads: 'Start typing',
+  waits: 'Stop waiting',
+  types: 'Stop typing',
 }
 
 export class ConsoleBar {
   readonly element: HTMLElement
   readonly status: HTMLElement
-  /** Something to decide; hidden while there is nothing. */
-  readonly question: HTMLElement
   readonly #name = make('h1')
   readonly #state = make('span', { className: 'state' })
   readonly #host = make('span', { className: 'host' })
@@ -42,6 +51,8 @@ export class ConsoleBar {
   readonly #earlier: HTMLButtonElement[]
   readonly #downloads: HTMLAnchorElement[]
   readonly #size: HTMLButtonElement
+  /** What takes a right. */
+  readonly #guarded: readonly (readonly [ConsoleAction, HTMLElement])[]
   readonly #link = make('span', { className: 'link', attributes: { role: 'status' } })
   readonly #mode = make('span', { className: 'mode' })
   readonly #news = make('span', { className: 'news', attributes: { role: 'status' } })
@@ -63,6 +74,22 @@ export class ConsoleBar {
     ]
     this.#downloads = [download('Log', 'button wide'), download('Download the log', 'button')]
     this.#size = item('80 columns, 24 rows', () => actions.toggleSize())
+    const who = item('Who is attached', () => actions.who())
+    const say = item('Say something to all…', () => actions.say())
+    const exclusive = item('Type alone (exclusive)', () => actions.exclusive())
+    const sendBreak = item('Send BREAK…', () => actions.sendBreak())
+    const sendSysRq = item('Send SysRq…', () => actions.sendSysRq())
+    const tellSize = item('Tell the guest this size…', () => actions.tellSize())
+    const breakButton = button('BREAK', 'wide', () => actions.sendBreak())
+    const sysRqButton = button('SysRq', 'wide', () => actions.sendSysRq())
+    this.#guarded = [
+      ['write', this.#typing],
+      ['write', tellSize],
+      ['exclusive', exclusive],
+      ['who', who],
+      ['say', say],
+      ...[sendBreak, sendSysRq, breakButton, sysRqButton].map((one) => ['break', one] as const),
+    ]
     const [earlierButton, earlierItem] = this.#earlier as [HTMLButtonElement, HTMLButtonElement]
     const [downloadButton, downloadItem] = this.#downloads as [HTMLAnchorElement, HTMLAnchorElement]
     this.#menu.append(
@@ -72,14 +99,15 @@ export class ConsoleBar {
       item('Go to a time…', () => actions.goToTime()),
       downloadItem,
       make('hr'),
-      item('Who is attached', () => actions.who()),
-      item('Type alone (exclusive)', () => actions.exclusive()),
+      who,
+      say,
+      exclusive,
       make('hr'),
-      item('Send BREAK…', () => actions.sendBreak()),
-      item('Send SysRq…', () => actions.sendSysRq()),
+      sendBreak,
+      sendSysRq,
       make('hr'),
       this.#size,
-      item('Tell the guest this size…', () => actions.tellSize()),
+      tellSize,
       item('Output for screen readers', () => actions.toggleSpoken()),
     )
     const more = make(
@@ -101,15 +129,14 @@ export class ConsoleBar {
       button('Copy', 'wide', () => actions.copy(), 'Ctrl+Shift+C'),
       earlierButton,
       downloadButton,
-      button('BREAK', 'wide', () => actions.sendBreak()),
-      button('SysRq', 'wide', () => actions.sendSysRq()),
+      breakButton,
+      sysRqButton,
       more,
       this.#menu,
     )
     const back = make('a', { className: 'button back', href: '#/', attributes: { 'aria-label': 'All ports' } }, '‹')
     this.element = make('div', { className: 'bar' }, back, this.#name, this.#state, this.#host, tools)
     this.status = make('div', { className: 'status' }, this.#link, this.#mode, this.#news, this.#figures)
-    this.question = make('div', { className: 'strip', hidden: true, attributes: { role: 'alert' } })
   }
 
   showPort(id: string, name: string, state: PortInfo['state'] | null, host: string): void {
@@ -128,23 +155,17 @@ export class ConsoleBar {
     setText(this.#link, state === 'waiting' ? detail : detail === '' ? LINKS[state] : `${LINKS[state]}: ${detail}`)
   }
 
-  showMode(mode: ConsoleMode, others: readonly ConsoleInfo[], consoles: number, live: boolean): void {
-    const typing = mode !== 'read'
-    setText(this.#typing, typing ? 'Stop typing' : 'Start typing')
-    this.#typing.setAttribute('aria-pressed', String(typing))
-    this.#typing.disabled = !live && !typing
-    const who = others.map((one) => one.who)
-    const more = who.length > 1 ? `${who[0]} and ${who.length - 1} more` : who[0]
-    const text = typing
-      ? mode === 'exclusive'
-        ? 'you type alone'
-        : more === undefined
-          ? 'you may type'
-          : `you may type, ${more} too`
-      : more === undefined
-        ? 'reading'
-        : `reading; ${more} may type`
-    setText(this.#mode, consoles > 1 ? `${text} · ${consoles} attached` : text)
+  /** @param summary who may type, in words. */
+  showMode(typing: Typing, summary: string, live: boolean): void {
+    setText(this.#typing, TYPING[typing])
+    this.#typing.setAttribute('aria-pressed', String(typing !== 'reads'))
+    this.#typing.disabled = !live && typing === 'reads'
+    setText(this.#mode, summary)
+  }
+
+  /** What may not be done is not offered. */
+  showRights(may: (action: ConsoleAction) => boolean): void {
+    for (const [action, element] of this.#guarded) element.hidden = !may(action)
   }
 
   showNews(text: string): void {
@@ -164,22 +185,12 @@ export class ConsoleBar {
     for (const one of this.#earlier) one.disabled = !possible
   }
 
-  /** Empty text = nothing to decide any more. */
-  ask(text: string, label: string, yes: () => void): void {
-    this.question.hidden = text === ''
-    if (text === '') return
-    const hide = () => {
-      this.question.hidden = true
-    }
-    const agree = () => {
-      hide()
-      yes()
-    }
-    this.question.replaceChildren(make('span', {}, text), button(label, 'danger', agree), button('Leave it', '', hide))
-  }
-
   /** Somebody wants to type and may not yet. */
   pointAtTyping(): void {
+    if (this.#typing.hidden) {
+      this.showNews('You may read here, and not type.')
+      return
+    }
     this.#typing.classList.remove('attention')
     // Begins the animation anew.
     void this.#typing.offsetWidth

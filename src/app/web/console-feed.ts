@@ -24,10 +24,13 @@ const RETRY_MAX_MS = 10_000
 const STEADY_MS = 5_000
 /** We ask who is attached this often; an answer that takes as long means that nobody is there. */
 const ASK_MS = 20_000
+/** After these it would be no use, or rude, to come back by ourselves. */
+const FINAL: readonly string[] = ['VSPC_CONSOLE_KICKED', 'VSPC_ACCESS_DENIED', 'VSPC_ACCESS_LOGIN']
 /** Input that the server has not taken. */
 const UNSENT_BYTES = 1 << 20
 
-export type LinkState = 'drawing' | 'connecting' | 'live' | 'catching-up' | 'waiting' | 'over'
+/** `refused`: we have been put out, and come back only when somebody asks for it. */
+export type LinkState = 'drawing' | 'connecting' | 'live' | 'catching-up' | 'waiting' | 'refused' | 'over'
 
 /** What of a WebSocket is needed. */
 export interface FeedSocket {
@@ -120,6 +123,14 @@ export class ConsoleFeed {
     if (this.#state === 'over') return
     this.#disconnect()
     this.#draw()
+  }
+
+  /** Comes back after having been put out, as a reader. */
+  comeBack(): void {
+    if (this.#state !== 'refused') return
+    this.#failures = 0
+    this.#setMode('read')
+    this.#retryNow()
   }
 
   /** Tries again now: the network came back, or somebody looks. */
@@ -326,6 +337,10 @@ export class ConsoleFeed {
       this.#setMode('read')
       this.#listener.message({ type: 'error', code: refusal.code, message: refusal.text })
       this.#connect()
+      return
+    }
+    if (refusal !== null && FINAL.includes(refusal.code)) {
+      this.#become('refused', refusal.text)
       return
     }
     // An offset beyond the server's end: it counts anew.

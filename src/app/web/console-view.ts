@@ -42,6 +42,8 @@ export class ConsoleView {
   /** The offset that the address names. */
   #at: number | null = null
   #state: PortInfo['state'] | null = null
+  /** What was asked for last. */
+  #wanted: ConsoleMode = 'write'
   #attachedBefore = false
   #bytes = FIRST_BYTES
   #drawnFrom = 0
@@ -53,7 +55,7 @@ export class ConsoleView {
     this.#store = store
     this.#bar = new ConsoleBar({
       toggleTyping: () => this.#toggleTyping(),
-      exclusive: () => this.#ask('exclusive', false),
+      exclusive: () => this.#ask('exclusive'),
       find: () => this.#find.open(),
       copy: () => void this.#copy(),
       earlier: () => this.#earlier(),
@@ -62,7 +64,8 @@ export class ConsoleView {
       sendSysRq: () => void this.#input.sendSysRq(),
       toggleSize: () => this.#toggleSize(),
       tellSize: () => void this.#input.tellSize(),
-      who: () => void this.#people.show(),
+      who: () => this.#people.show(),
+      say: () => void this.#people.say(),
       toggleSpoken: () => this.#toggleSpoken(),
     })
     const host = make('div', { className: 'host-cell' })
@@ -75,7 +78,13 @@ export class ConsoleView {
         this.focus()
       },
     )
-    this.#strips = make('div', { className: 'strips' }, this.#find.element, this.#bar.question)
+    this.#people = new ConsolePeople({
+      request: (request) => this.#feed.request(request),
+      news: (text) => this.#news(text),
+      changed: () => this.#showMode(),
+    })
+    const { note, question } = this.#people
+    this.#strips = make('div', { className: 'strips' }, note.element, question.element, this.#find.element)
     const keys = touchKeys((sends, cursor) => this.#terminal.press(sends, cursor))
     this.element.append(this.#bar.element, this.#strips, this.#screen, keys, this.#bar.status)
     document.getElementById('main')?.replaceChildren(this.element)
@@ -104,11 +113,6 @@ export class ConsoleView {
       news: (text) => this.#news(text),
       refused: () => this.#bar.pointAtTyping(),
     })
-    this.#people = new ConsolePeople({
-      askWho: () => void this.#feed.request({ type: 'who' }),
-      news: (text) => this.#news(text),
-      changed: () => this.#showMode(),
-    })
     this.#ends.push(store.watch(() => this.#showPort()))
     this.#listen()
     this.#showPort()
@@ -132,6 +136,7 @@ export class ConsoleView {
   dispose(): void {
     this.#feed.close()
     this.#past?.dispose()
+    this.#people.dispose()
     window.clearTimeout(this.#newsTimer)
     for (const end of this.#ends) end()
     this.#terminal.dispose()
@@ -265,11 +270,8 @@ export class ConsoleView {
   }
 
   #refused(code: string, text: string): void {
-    if (code !== 'VSPC_CONSOLE_BUSY') {
-      this.#news(text)
-      return
-    }
-    this.#bar.ask(text, 'Take over', () => this.#ask('write', true))
+    if (code === 'VSPC_CONSOLE_BUSY') this.#people.refused(text, this.#wanted)
+    else this.#news(text)
   }
 
   /** The port has another id now, or had a shorter name in the address. */
@@ -292,17 +294,21 @@ export class ConsoleView {
   }
 
   #showLink(state: LinkState, detail: string): void {
-    this.element.classList.toggle('away', state === 'waiting')
+    this.element.classList.toggle('away', state === 'waiting' || state === 'refused')
     const known = !this.#store.connected || !this.#store.loaded || this.#store.ports.has(this.#id)
     const why = known ? detail : 'the server does not know this port (yet)'
-    this.#bar.showLink(state, state === 'waiting' ? `reconnecting: ${why}` : detail)
+    this.#bar.showLink(state, state === 'waiting' ? `reconnecting: ${why}` : state === 'refused' ? '' : detail)
+    if (state === 'refused') this.#people.putOut(detail, () => this.#feed.comeBack())
     this.#applyWritable()
     this.#showMode()
     this.#showFigures()
   }
 
   #showMode(): void {
-    this.#bar.showMode(this.#feed.mode, this.#people.writers, this.#people.size, this.#feed.state === 'live')
+    const { mode, state } = this.#feed
+    const typing = mode !== 'read' ? 'types' : this.#people.waiting ? 'waits' : 'reads'
+    this.#bar.showMode(typing, this.#people.summary, state === 'live')
+    this.#bar.showRights((action) => this.#people.may(action))
     this.#applyWritable()
   }
 
@@ -323,14 +329,15 @@ export class ConsoleView {
     this.#newsTimer = window.setTimeout(() => this.#bar.showNews(''), NEWS_MS)
   }
 
-  #ask(mode: ConsoleMode, force: boolean): void {
-    this.#bar.ask('', '', () => {})
-    if (!this.#feed.request({ type: 'mode', mode, force })) this.#news('not connected')
-    this.#terminal.focus()
+  #ask(mode: ConsoleMode): void {
+    this.#wanted = mode
+    this.#people.ask(mode)
+    this.focus()
   }
 
   #toggleTyping(): void {
-    this.#ask(this.#feed.mode === 'read' ? 'write' : 'read', false)
+    if (this.#people.waiting) this.#people.stopWaiting()
+    else this.#ask(this.#feed.mode === 'read' ? 'write' : 'read')
   }
 
   async #copy(): Promise<void> {

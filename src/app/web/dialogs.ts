@@ -72,6 +72,42 @@ export function askPaste(paste: Paste, bracketed: boolean): Promise<string | nul
   return ask(lines > 1 ? `Paste ${lines} lines?` : 'Paste this?', [notes.filter(Boolean).join(' '), preview], choices)
 }
 
+/** A line of text; null = nothing is to be done. @param needed an empty one is nothing. */
+export async function askWords(
+  title: string,
+  label: string,
+  yes: string,
+  { most, needed = true, kind = 'main' }: { most: number; needed?: boolean; kind?: 'main' | 'danger' },
+): Promise<string | null> {
+  const input = make('input', { type: 'text', maxLength: most, autocomplete: 'off', className: 'words' })
+  const field = make('label', { className: 'field' }, `${label} `, input)
+  const asked = ask(title, [field], [{ label: yes, value: true, kind }])
+  agreeOnEnter(input)
+  if ((await asked) !== true) return null
+  const text = input.value.trim()
+  return needed && text === '' ? null : text
+}
+
+/** Of a dialog's only field: it has the focus, and Enter in it is the last button. */
+export function agreeOnEnter(input: HTMLInputElement): void {
+  input.addEventListener('keydown', (event) => {
+    if (event.key !== 'Enter' || event.isComposing) return
+    // What gets the focus when the dialog closes is not what it was pressed for.
+    event.preventDefault()
+    input.closest('dialog')?.querySelector<HTMLElement>('.buttons button:last-child')?.click()
+  })
+  input.focus()
+}
+
+/** A reason, maybe empty; null = not. */
+export function askKick(who: string): Promise<string | null> {
+  return askWords(`Put ${who} out?`, 'Reason, told to all (may be empty)', 'Put out', {
+    most: 200,
+    needed: false,
+    kind: 'danger',
+  })
+}
+
 export async function askBreak(name: string): Promise<boolean> {
   const text =
     'A BREAK interrupts what some consoles do: firmware stops booting, a Sun goes to its monitor, a getty changes its speed.'

@@ -3,7 +3,7 @@
  * drawn of a part of it: nothing is replayed here, and nothing typed here goes anywhere.
  */
 import { fetchOffsetAt, fetchScreen, type Screen } from './api.ts'
-import { ask } from './dialogs.ts'
+import { agreeOnEnter, ask } from './dialogs.ts'
 import { button, make, setText } from './dom.ts'
 import { Terminal, type TerminalListener } from './terminal.ts'
 import { bytesInWords, clockTime, dayAndTime } from './words.ts'
@@ -92,15 +92,12 @@ export class PastView {
       value: localTime(this.#shown?.from ?? new Date().toISOString()),
       attributes: { 'aria-label': 'Day and time' },
     })
-    input.addEventListener('keydown', (event) => {
-      if (event.key === 'Enter') input.closest('dialog')?.querySelector<HTMLElement>('button.main')?.click()
-    })
     const asked = ask(
       'Go to a time',
       ["In this browser's time zone. What came then, or next after it, is shown.", input],
       [{ label: 'Go', value: true, kind: 'main' }],
     )
-    input.focus()
+    agreeOnEnter(input)
     if ((await asked) !== true) return
     const time = Date.parse(input.value)
     if (Number.isNaN(time)) this.#host.news('that is no time')
