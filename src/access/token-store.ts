@@ -53,8 +53,9 @@ export class TokenStore {
     return this.#table.find(digestOf(token), this.#options.clock.wall())
   }
 
-  stillCounts(subject: Subject): boolean {
-    return this.#table.stillCounts(subject, this.#options.clock.wall())
+  /** See {@link TokenTable.current}. */
+  current(subject: Subject): Subject | null {
+    return this.#table.current(subject, this.#options.clock.wall())
   }
 
   /** After a reload of the configuration. */

@@ -195,9 +195,11 @@ export class TokenTable {
     return wall < found.expires ? { kind: 'valid', subject: found.subject } : { kind: 'expired', name: found.name }
   }
 
-  /** Does what a subject showed still count? True for those that came without a token. */
-  stillCounts({ credential }: Subject, wall: number): boolean {
-    return credential === null || this.find(credential, wall).kind === 'valid'
+  /** Who that is now, with the rights that the token has now; null when it no longer counts. Others are who they were. */
+  current(subject: Subject, wall: number): Subject | null {
+    if (subject.credential === null) return subject
+    const match = this.find(subject.credential, wall)
+    return match.kind === 'valid' ? match.subject : null
   }
 }
 

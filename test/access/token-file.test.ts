@@ -172,7 +172,7 @@ test('a token that is added works without a restart, one that is removed stops, 
   await changeTokens(path, systemClock, () => [])
   await store.refresh()
   expect(store.find(TOKEN).kind).toBe('unknown')
-  expect(match.kind === 'valid' && store.stillCounts(match.subject)).toBe(false)
+  expect(match.kind === 'valid' && store.current(match.subject)).toBeNull()
   expect(changes()).toBe(before + 1)
 })
 

@@ -120,12 +120,14 @@ describe('who somebody with a token is', () => {
   test('a token that was removed, replaced under its name, or ran out no longer counts', () => {
     const before = new TokenTable([record()], roles).find(digestOf('x'), NOW)
     const subject = before.kind === 'valid' ? before.subject : ANONYMOUS
-    expect(new TokenTable([record()], roles).stillCounts(subject, NOW)).toBe(true)
-    expect(new TokenTable([], roles).stillCounts(subject, NOW)).toBe(false)
-    expect(new TokenTable([record({ sha256: digestOf('y') })], roles).stillCounts(subject, NOW)).toBe(false)
+    expect(new TokenTable([record()], roles).current(subject, NOW)).not.toBeNull()
+    expect(new TokenTable([], roles).current(subject, NOW)).toBeNull()
+    expect(new TokenTable([record({ sha256: digestOf('y') })], roles).current(subject, NOW)).toBeNull()
     const short = new TokenTable([record({ expires: new Date(NOW).toISOString() })], roles)
-    expect(short.stillCounts(subject, NOW)).toBe(false)
-    expect(short.stillCounts(ANONYMOUS, NOW)).toBe(true)
+    expect(short.current(subject, NOW)).toBeNull()
+    expect(short.current(ANONYMOUS, NOW)).not.toBeNull()
+    const less = new TokenTable([record({ roles: [], groups: ['new'] })], roles).current(subject, NOW)
+    expect(less).toMatchObject({ groups: ['new'], grants: [] })
   })
 })
 

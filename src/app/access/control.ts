@@ -134,17 +134,17 @@ export class AccessControl implements Deciding {
     return this.#tokens?.size ?? 0
   }
 
-  counts({ subject, until }: Visitor): boolean {
-    if (this.#config === null) return true
-    if (until !== null && this.#clock.wall() >= until) return false
+  current({ subject, until }: Visitor): Subject | null {
+    if (this.#config === null) return subject
+    if (until !== null && this.#clock.wall() >= until) return null
     switch (subject.via) {
       case 'token':
-        return this.#tokens?.stillCounts(subject) ?? false
+        return this.#tokens?.current(subject) ?? null
       case 'proxy':
-        return this.#config.proxies !== null
+        return this.#config.proxies === null ? null : subject
       case 'certificate':
       case 'anonymous':
-        return true
+        return subject
     }
   }
 
@@ -222,8 +222,8 @@ export class AccessControl implements Deciding {
   #redeem(ticket: string): Subject | null {
     const subject = this.#tickets.redeem(ticket)
     if (subject === null) return null
-    // It may have been removed since.
-    return subject.credential === null || this.#tokens?.stillCounts(subject) ? subject : null
+    // Its token may have been removed since, or changed.
+    return subject.credential === null ? subject : (this.#tokens?.current(subject) ?? null)
   }
 
   #failed(status: 400 | 401, reason: string, from: string, address: string): ProblemError {

@@ -23,8 +23,8 @@ export interface Deciding {
   /** Nobody has to say who they are. */
   readonly isOpen: boolean
   readonly audit: AuditLog | null
-  /** Does what they have shown still count? */
-  counts(visitor: Visitor): boolean
+  /** Who they are now, with the rights of now; null: what they have shown no longer counts. */
+  current(visitor: Visitor): Subject | null
   /** A refusal is about to be told. @returns false if it is one of too many of its kind to be recorded. */
   refused(visitor: Visitor): boolean
 }
@@ -42,6 +42,7 @@ const QUIET: ReadonlySet<Action> = new Set([
 export const AUTHENTICATE = { 'www-authenticate': 'Bearer realm="vspc"' } as const
 
 export class Visitor {
+  /** Who they were when they came. */
   readonly subject: Subject
   /** Where from; for the audit log, and shown to others where nobody is known by name. */
   readonly from: string
@@ -74,13 +75,14 @@ export class Visitor {
 
   /** What they have shown still counts. */
   get counts(): boolean {
-    return this.#deciding.counts(this)
+    return this.#deciding.current(this) !== null
   }
 
   /** Without a record. @param port null: about the server, or all ports. */
   may(action: Action, port: PortFacts | null): boolean {
     if (this.#deciding.isOpen) return true
-    return this.counts && allowed(this.#deciding.policy, this.subject, action, port)
+    const subject = this.#deciding.current(this)
+    return subject !== null && allowed(this.#deciding.policy, subject, action, port)
   }
 
   /** May they do anything anywhere? */
@@ -92,7 +94,8 @@ export class Visitor {
   }
 
   capabilities(port: PortFacts | null): Capability[] {
-    return this.counts ? capabilitiesOn(this.#deciding.policy, this.subject, port) : []
+    const subject = this.#deciding.current(this)
+    return subject === null ? [] : capabilitiesOn(this.#deciding.policy, subject, port)
   }
 
   /**
