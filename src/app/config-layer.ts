@@ -36,6 +36,7 @@ import { type AccessLayer, type AccessSettings, readAccessLayer } from './access
 import { type HistoryKind, type LogLevel, type Settings, SettingsSchema, type WriterPolicy } from './config-schema.ts'
 import { type HttpAddress, parseHttpAddress } from './http-address.ts'
 import { parsePublicName } from './http-guard.ts'
+import { type LogFilesConfig, type LogFilesSettings, readLogFiles } from './log-files/settings.ts'
 import { parseTelnetMenu, parseTelnetPorts, type TelnetLayer, type TelnetSettings } from './telnet/settings.ts'
 
 const MAX_SERVICE_URI_LENGTH = 1024
@@ -53,6 +54,7 @@ export interface ConfigLayer {
   readonly httpPlain: boolean | undefined
   readonly dataDir: string | undefined
   readonly history: HistoryKind | undefined
+  readonly logFiles: LogFilesConfig | undefined
   readonly capture: string | undefined
   readonly captureRedact: boolean | undefined
   readonly serviceUris: readonly string[] | undefined
@@ -98,6 +100,7 @@ class LayerReader {
       httpPlain: settings.httpPlain,
       dataDir: this.#path('dataDir', settings.dataDir),
       history: settings.history,
+      logFiles: this.#logFiles(settings.logFiles),
       capture: this.#path('capture', settings.capture),
       captureRedact: settings.captureRedact,
       serviceUris: this.#serviceUris(settings.serviceUris),
@@ -144,6 +147,11 @@ class LayerReader {
       notices: same.notices,
       binary: same.binary,
     }
+  }
+
+  #logFiles(settings: LogFilesSettings | undefined): LogFilesConfig | undefined {
+    if (settings === undefined) return undefined
+    return this.#attempt(['logFiles'], () => readLogFiles(settings, (path) => this.#resolve(path)))
   }
 
   #report(path: SettingPath, code: ErrorCode, message: string): void {

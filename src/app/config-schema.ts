@@ -16,6 +16,7 @@ import { LIMITS, type LimitName } from '../base/index.ts'
 import type { SchemaNode } from '../config/index.ts'
 import { DEFAULT_TRUSTED_PROXIES } from '../transport/index.ts'
 import { ACCESS_SECTION, type AccessSettings } from './access/settings.ts'
+import { LOG_FILES_SCHEMA, type LogFilesSettings } from './log-files/settings.ts'
 import { TELNET_SCHEMA, type TelnetSettings } from './telnet/settings.ts'
 
 export const WRITER_POLICIES = ['shared', 'single'] as const
@@ -140,6 +141,7 @@ export const SettingsSchema = Type.Object(
           'or not at all but for what attached consoles have yet to read.',
       }),
     ),
+    logFiles: Type.Optional(section<LogFilesSettings>(LOG_FILES_SCHEMA)),
     capture: optionalText({
       description:
         'Directory in which every VM connection is recorded (see vspc replay). Default: nothing is recorded.',

@@ -43,6 +43,7 @@ import {
   type WriterPolicy,
 } from './config-schema.ts'
 import { type HttpAddress, parseHttpAddress } from './http-address.ts'
+import { type LogFilesConfig, logFilesSettings } from './log-files/settings.ts'
 import { layTelnet, type TelnetConfig, telnetSettings } from './telnet/settings.ts'
 
 /** Everything that is configured, checked and in its final form. */
@@ -70,6 +71,7 @@ export interface Config {
   /** Nobody has named it: it may be in use by another server, which is no mistake of anybody's. */
   readonly dataDirIsDefault: boolean
   readonly history: HistoryKind
+  readonly logFiles: LogFilesConfig | null
   readonly capture: string | null
   readonly captureRedact: boolean
   readonly serviceUris: readonly string[]
@@ -146,6 +148,7 @@ export function loadConfig(inputs: ConfigInputs): Config {
     dataDir: dataDir ?? defaultDataDir(inputs.env),
     dataDirIsDefault: dataDir === undefined,
     history: firstOf(layers, 'history') ?? 'disk',
+    logFiles: firstOf(layers, 'logFiles') ?? null,
     capture: firstOf(layers, 'capture') ?? null,
     captureRedact: firstOf(layers, 'captureRedact') ?? false,
     serviceUris: firstOf(layers, 'serviceUris') ?? [],
@@ -207,6 +210,7 @@ export function effectiveSettings(config: Config): Settings {
     httpPlain: config.httpPlain,
     dataDir: config.dataDir,
     history: config.history,
+    ...(config.logFiles === null ? {} : { logFiles: logFilesSettings(config.logFiles) }),
     ...(config.capture === null ? {} : { capture: config.capture }),
     captureRedact: config.captureRedact,
     serviceUris: [...config.serviceUris],
@@ -304,6 +308,9 @@ function checkTogether(
   }
   if (config.listen.length === 0 && config.dial.length === 0) {
     report(['listen'], 'there is nothing to do: listen and dial are both empty; give at least one endpoint')
+  }
+  if (config.logFiles !== null && config.history !== 'disk') {
+    report(['logFiles'], `logFiles are made from history on disk, and "history" is "${config.history}"`, 'key')
   }
   const { redialMinMs, redialMaxMs } = config.limits
   if (redialMinMs > redialMaxMs) {

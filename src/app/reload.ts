@@ -20,6 +20,7 @@ const FIXED_LIMITS: readonly LimitName[] = [
   'captureFiles',
   'capturePendingBytes',
   'alertBufferBytes',
+  'logFileBytes',
 ]
 
 export interface ReloadPlan {

@@ -18,6 +18,7 @@ import { type HealthSources, HistoryTroubles, readHealth } from './health.ts'
 import type { HealthInfo } from './health-view.ts'
 import { closeHistories, openHistories } from './histories.ts'
 import { HttpServer } from './http.ts'
+import { LogFiles } from './log-files/log-files.ts'
 import { type AppLogger, createLogger } from './logger.ts'
 import { Metrics } from './metrics.ts'
 import { addAlertMetrics } from './metrics-alerts.ts'
@@ -44,6 +45,7 @@ export class RunningApp {
   #readiness: Readiness = 'starting'
   #http: HttpServer | null = null
   #telnet: TelnetAccess | null = null
+  #logFiles: LogFiles | null = null
   #telnetStarting: Promise<void> | null = null
   #stopped: Promise<void> | null = null
 
@@ -135,6 +137,9 @@ export class RunningApp {
     addAccessMetrics(metrics.registry, access)
     if (config.alerts !== null) alerts.use(config.alerts)
     await server.start()
+    if (config.logFiles !== null && server.histories.persistent) {
+      this.#logFiles = new LogFiles(config.logFiles, server, log)
+    }
     if (config.http !== null) {
       this.#http = await HttpServer.start({
         address: config.http,
@@ -194,6 +199,7 @@ export class RunningApp {
       () => alerts.close(),
       () => recorder?.close(drainMs),
       () => access.close(),
+      () => this.#logFiles?.close(drainMs),
       () => closeHistories(histories, server.limits, log),
       () => metrics.close(),
     ]

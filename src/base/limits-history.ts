@@ -90,6 +90,12 @@ export const HISTORY_LIMITS = {
     max: 315_360_000_000,
     why: 'files that are not appended to any more are compressed after so long, in the background; 0 = never',
   },
+  logFileBytes: {
+    default: 1 << 20,
+    min: 131_072,
+    max: 1 << 30,
+    why: 'what a log file ("logFiles") has at least of the end of a port\'s output; at twice that it begins anew. Nova reads 100 KiB',
+  },
   maxSearches: {
     default: 2,
     min: 1,
