@@ -13,6 +13,8 @@ export interface ConsoleTarget {
   /** Offset of the first byte wanted; negative = from the end; null = live from now. */
   readonly from: number | null
   readonly force: boolean
+  /** Where somebody is in the way, read until it is our turn. */
+  readonly wait?: boolean
 }
 
 /** Told by a {@link ConsoleConnection}, in order; nothing after `closed`. */
@@ -53,6 +55,7 @@ export function consoleUrl(address: ServerAddress, target: ConsoleTarget): strin
   const query = new URLSearchParams({ mode: target.mode })
   if (target.from !== null) query.set('from', String(target.from))
   if (target.force) query.set('force', '1')
+  if (target.wait) query.set('wait', '1')
   const scheme = address.url.protocol === 'https:' ? 'wss:' : 'ws:'
   const path = endpointPath(address, `/api/v1/ports/${portSegment(target.port)}/console`)
   return `${scheme}//${address.url.host}${path}?${query}`
@@ -141,8 +144,11 @@ class WebSocketConsole implements ConsoleConnection {
         resolve()
       })
       // Before the handshake is done there is nothing to close gracefully.
-      if (this.#socket.readyState === WebSocket.CONNECTING) this.#socket.terminate()
-      else this.#socket.close(1000)
+      if (this.#socket.readyState === WebSocket.CONNECTING) {
+        this.#socket.terminate()
+        return
+      }
+      this.#socket.close(1000)
       // The answer to the close stands behind output that nobody wants any more.
       this.#socket.resume()
     })

@@ -9,6 +9,11 @@ export interface ConsoleOptions {
   /** Writes even if someone holds the port. */
   readonly force?: boolean
   /**
+   * Where someone holds the port: stands in the queue for so many ms (may be infinite), and is open once it is its turn.
+   * What is printed meanwhile is output, too.
+   */
+  readonly waitMs?: number
+  /**
    * What to do with output that nobody takes (by iterating or `expect`). `keep` (default): 1 MiB is held, then the
    * server is told to wait and goes on from its history: nothing is lost. `drop`: for those who only send.
    */

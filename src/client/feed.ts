@@ -1,5 +1,5 @@
 import { type Clock, CODES, cleanMessage, type ErrorCode, type Timer, VspcError } from '../base/index.ts'
-import type { ConsoleMessage, ConsoleRequest } from '../vspc/index.ts'
+import type { ConsoleMessage, ConsoleMode, ConsoleRequest } from '../vspc/index.ts'
 import type { ConsoleConnection, ConsoleListener, ConsoleTarget, OpenConsole } from './console-connection.ts'
 import type { Attached } from './console-message.ts'
 import { TIMING } from './timing.ts'
@@ -59,6 +59,7 @@ export class ConsoleFeed {
   #everAttached = false
   #attachedAt = 0
   #offset: number | null = null
+  #mode: ConsoleMode = 'read'
   #epoch: string | undefined
   #paused = false
   #failures = 0
@@ -167,7 +168,16 @@ export class ConsoleFeed {
         this.#target = { ...this.#target, port: message.port }
         break
       case 'writer':
-        this.#target = { ...this.#target, mode: message.mode }
+        this.#mode = message.mode
+        if (!this.#target.wait) this.#target = { ...this.#target, mode: message.mode }
+        break
+      case 'queued':
+        // After a loss it stands in the queue again, at its end.
+        this.#target = {
+          ...this.#target,
+          mode: message.position > 0 ? message.mode : this.#mode,
+          wait: message.position > 0,
+        }
         break
       case 'detached':
         // A code of a newer server, or none, counts as a loss that may be retried.
@@ -205,7 +215,9 @@ export class ConsoleFeed {
     this.#told.clear()
     if (this.#offset === null && (this.#target.from ?? -1) >= 0) this.#offset = this.#target.from
     if (this.#offset === null) this.#offset = message.offset
+    this.#mode = message.mode
     this.#target = { ...this.#target, port: message.port, force: false, from: null }
+    if (this.#target.wait && message.mode === this.#target.mode) this.#target = { ...this.#target, wait: false }
     this.#listener.attached(message, again)
     this.#reach(message.offset)
   }

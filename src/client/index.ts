@@ -1,6 +1,7 @@
 /** For programs that speak to a `vspc serve`: ports, consoles, history, events. Exported as `vspc/client`. */
 export { CODES, type ErrorCode, VspcError } from '../base/index.ts'
 export type {
+  ConsoleAction,
   ConsoleInfo,
   ConsoleMessage,
   ConsoleMode,
@@ -40,6 +41,7 @@ export {
 } from './requests.ts'
 export { type SearchOptions, type SearchRecord, searchHistory } from './search.ts'
 export { TIMING as CLIENT_TIMING } from './timing.ts'
+export type { ModeOptions } from './turns.ts'
 export {
   type ConnectOptions,
   connect,

@@ -1,8 +1,8 @@
 import { VspcError } from '../base/index.ts'
-import type { ConsoleRequest } from '../vspc/index.ts'
+import type { ConsoleInfo, ConsoleRequest } from '../vspc/index.ts'
 
 interface Barrier {
-  resolve(): void
+  resolve(consoles: readonly ConsoleInfo[]): void
   reject(error: Error): void
   refusal: VspcError | null
 }
@@ -24,7 +24,8 @@ export class InputBarriers {
     return this.#waiting.length > 0
   }
 
-  add(): Promise<void> {
+  /** Who is attached, by the way. */
+  add(): Promise<readonly ConsoleInfo[]> {
     return new Promise((resolve, reject) => {
       if (this.#request({ type: 'who' })) this.#waiting.push({ resolve, reject, refusal: null })
       else reject(notConnected())
@@ -32,10 +33,10 @@ export class InputBarriers {
   }
 
   /** An answer came. */
-  passed(): void {
+  passed(consoles: readonly ConsoleInfo[]): void {
     const barrier = this.#waiting.shift()
     if (barrier?.refusal) barrier.reject(barrier.refusal)
-    else barrier?.resolve()
+    else barrier?.resolve(consoles)
   }
 
   /** The server said no to something sent before the oldest barrier. */

@@ -1,22 +1,18 @@
-import { type Clock, cleanText, VspcError } from '../base/index.ts'
-import type { ConsoleMessage, ConsoleMode, PortState } from '../vspc/index.ts'
+import { type Clock, cleanText, type VspcError } from '../base/index.ts'
+import type { ConsoleAction, ConsoleInfo, ConsoleMessage, ConsoleMode, PortState } from '../vspc/index.ts'
 import type { OpenConsole } from './console-connection.ts'
-import { failedOn, inputMayBeLost, isClosed, notInTime, notWritable, readOnlyGiven, refusal } from './console-errors.ts'
+import { inputMayBeLost, isClosed, notWritable, readOnlyGiven, refusal } from './console-errors.ts'
 import type { Attached } from './console-message.ts'
 import type { ConsoleNotice, ConsoleOptions } from './console-options.ts'
-import { Expectation, ExpectError, type ExpectMatch, type ExpectOptions } from './expectation.ts'
+import type { ExpectMatch, ExpectOptions } from './expectation.ts'
 import { ConsoleFeed, type FeedListener } from './feed.ts'
 import { InputBarriers, notConnected } from './input-barriers.ts'
-import type { Match } from './matcher.ts'
+import { OutputReader, UNREAD_BYTES } from './output-reader.ts'
 import { pacedPieces, type SendOptions } from './pacing.ts'
-import { Unread } from './unread.ts'
+import { type ModeOptions, Turns } from './turns.ts'
 
-/** Held for someone to take; beyond it the server waits. */
-const UNREAD_BYTES = 1 << 20
-/** The same while an answer is awaited that stands behind what the server and the network have buffered. */
+/** `UNREAD_BYTES` while an answer is awaited that stands behind what the server and the network have buffered. */
 const UNREAD_BEFORE_ANSWER_BYTES = 16 << 20
-/** What an `expect` that found nothing leaves for the next one. */
-const LEFT_BYTES = 65_536
 
 /**
  * A console attached to a port of a server: an iterable of its output, and a way to type.
@@ -30,23 +26,14 @@ export class RemoteConsole implements AsyncIterable<Uint8Array> {
   readonly #clock: Clock
   readonly #feed: ConsoleFeed
   readonly #asked: ConsoleMode
-  readonly #drop: boolean
   readonly #onNotice: (notice: ConsoleNotice) => void
-  readonly #onOutput: (bytes: Uint8Array) => Promise<unknown> | null
-  /** Promises of `onOutput` that are pending. */
-  #busy = 0
-  readonly #unread = new Unread()
+  readonly #output: OutputReader
   readonly #barriers: InputBarriers
+  readonly #turns: Turns
+  readonly #waits: boolean
   #attached: Attached | null = null
   #state: PortState = 'offline'
   #mode: ConsoleMode
-  #expectation: Expectation | null = null
-  /** Ends the running `expect` for another reason than its own. */
-  #interrupt: ((error: VspcError) => void) | null = null
-  #failOffline = false
-  /** Wakes whoever iterates. */
-  #wake: (() => void) | null = null
-  #iterating = false
   /** Wakes whoever sends. */
   #drained: (() => void)[] = []
   #ended: VspcError | null = null
@@ -65,12 +52,26 @@ export class RemoteConsole implements AsyncIterable<Uint8Array> {
     this.#clock = clock
     this.#asked = mode
     this.#mode = mode
-    this.#drop = unread === 'drop'
     this.#onNotice = onNotice
-    this.#onOutput = onOutput
-    const target = { port, mode, force, from: from === 'now' ? null : from }
+    this.#output = new OutputReader({
+      clock,
+      drop: unread === 'drop',
+      onOutput,
+      offset: () => this.#feed.offset,
+      offline: () => (this.#state === 'offline' ? this.#shownName : null),
+      changed: () => this.#updatePause(),
+    })
+    this.#waits = options.waitMs !== undefined && mode !== 'read' && !force
+    const target = { port, mode, force, wait: this.#waits, from: from === 'now' ? null : from }
     this.#feed = new ConsoleFeed(target, open, this.#listener(), clock, random)
     this.#barriers = new InputBarriers((request) => this.#feed.request(request))
+    this.#turns = new Turns({
+      clock,
+      name: () => this.#shownName,
+      mode: () => this.#mode,
+      send: (request) => this.#feed.request(request),
+      answered: () => this.consoles(),
+    })
   }
 
   /** Made by `VspcClient.console`. Resolves once attached; otherwise everything is closed again. */
@@ -89,6 +90,9 @@ export class RemoteConsole implements AsyncIterable<Uint8Array> {
         signal?.addEventListener('abort', aborted, { once: true })
         console.#feed.start()
       })
+      const { waitMs = 0 } = options
+      const granted = console.#mode === console.#asked || !console.#waits
+      if (!granted) await console.request(console.#asked, signal ? { waitMs, signal } : { waitMs })
     } catch (error) {
       await console.close()
       throw error
@@ -118,6 +122,16 @@ export class RemoteConsole implements AsyncIterable<Uint8Array> {
     return this.#mode
   }
 
+  /** Its number, as the others know it; another one after a loss. */
+  get id(): number {
+    return this.#attached?.console ?? 0
+  }
+
+  /** What may be asked for here. */
+  get may(): readonly ConsoleAction[] {
+    return this.#attached?.may ?? []
+  }
+
   /** False while the connection is being made again. */
   get attached(): boolean {
     return this.#feed.attached
@@ -125,8 +139,7 @@ export class RemoteConsole implements AsyncIterable<Uint8Array> {
 
   /** Offset of the next byte that nobody has taken yet. */
   get offset(): number {
-    if (this.#unread.length === 0) return this.#feed.offset ?? 0
-    return this.#unread.offsetOf(this.#unread.next - this.#unread.length)
+    return this.#output.offset
   }
 
   /**
@@ -163,12 +176,43 @@ export class RemoteConsole implements AsyncIterable<Uint8Array> {
    * @throws VspcError what the server refused the input with; VSPC_SERVER_UNREACHABLE when the connection was lost
    * before: the VM may not have got all of it.
    */
-  flush(): Promise<void> {
-    if (this.#ended) return Promise.reject(this.#ended)
-    if (this.#closed) return Promise.reject(isClosed())
+  async flush(): Promise<void> {
+    await this.consoles()
+  }
+
+  /** Who is attached, this console included; it alone without the right to know. Behind all that was sent before. */
+  async consoles(): Promise<readonly ConsoleInfo[]> {
+    if (this.#ended) throw this.#ended
+    if (this.#closed) throw isClosed()
     const answered = this.#barriers.add()
     this.#updatePause()
     return answered
+  }
+
+  /**
+   * Asks for another mode; resolves when this console has it.
+   * @throws VspcError VSPC_CONSOLE_BUSY where somebody is in the way, VSPC_WAIT_TIMEOUT after `waitMs`, VSPC_ACCESS_DENIED.
+   */
+  request(mode: ConsoleMode, options: ModeOptions = {}): Promise<void> {
+    return this.#turns.request(mode, options)
+  }
+
+  /**
+   * Writes no longer: it is the turn of whoever waited longest, or of console `to`.
+   * @throws VspcError VSPC_CONSOLE_NOT_WAITING when `to` has not asked for it.
+   */
+  yield(to?: number): Promise<void> {
+    return this.#turns.ask(to === undefined ? { type: 'yield' } : { type: 'yield', to })
+  }
+
+  /** Says something to all consoles of the port: one line, cut to 500 characters. The VM hears nothing of it. */
+  say(text: string): Promise<void> {
+    return this.#turns.ask({ type: 'say', text })
+  }
+
+  /** Ends another console. @throws VspcError VSPC_CONSOLE_NOT_FOUND, VSPC_ACCESS_DENIED. */
+  kick(console: number, reason = ''): Promise<void> {
+    return this.#turns.ask({ type: 'kick', console, reason })
   }
 
   /**
@@ -183,69 +227,21 @@ export class RemoteConsole implements AsyncIterable<Uint8Array> {
    */
   expect(patterns: string | RegExp | readonly (string | RegExp)[], options: ExpectOptions = {}): Promise<ExpectMatch> {
     const list = Array.isArray(patterns) ? (patterns as readonly (string | RegExp)[]) : [patterns as string | RegExp]
-    return new Promise((resolve, reject) => {
-      options.signal?.throwIfAborted()
-      this.#claim()
-      const aborted = () => end(options.signal?.reason as Error)
-      const end = (error: Error | null, match?: ExpectMatch) => {
-        this.#expectation?.cancel()
-        this.#expectation = null
-        this.#interrupt = null
-        options.signal?.removeEventListener('abort', aborted)
-        if (error) this.#unread.keepLast(LEFT_BYTES)
-        this.#updatePause()
-        if (error) reject(error)
-        else resolve(match as ExpectMatch)
-      }
-      const expectation = new Expectation(list, options, this.#clock, (match) => {
-        const failure = this.#failure(match, list, options)
-        if (failure) end(failure)
-        else if (match) end(null, this.#take(match))
-      })
-      options.signal?.addEventListener('abort', aborted, { once: true })
-      this.#expectation = expectation
-      this.#failOffline = options.failOffline ?? false
-      this.#interrupt = (error) => {
-        if (expectation.settle()) return
-        end(new ExpectError(error.code, error.message, this.#unread.toBytes(), null, { cause: error }))
-      }
-      for (const { bytes, position } of this.#unread.chunks) {
-        if (expectation.over) return
-        expectation.push(bytes, position)
-      }
-      if (this.#ended) this.#interrupt?.(this.#ended)
-      else this.#checkOffline()
-      this.#updatePause()
-    })
+    return this.#output.expect(list, options)
   }
 
   /** Output in order, until {@link close} or the end of the port, which throws. The chunks are the caller's. */
-  async *[Symbol.asyncIterator](): AsyncGenerator<Uint8Array, void, void> {
-    this.#claim()
-    this.#iterating = true
-    try {
-      for (;;) {
-        const bytes = this.#unread.shift()
-        this.#updatePause()
-        if (bytes) yield bytes
-        else if (this.#closed) return
-        else if (this.#ended) throw this.#ended
-        else
-          await new Promise<void>((resolve) => {
-            this.#wake = resolve
-          })
-      }
-    } finally {
-      this.#iterating = false
-    }
+  [Symbol.asyncIterator](): AsyncGenerator<Uint8Array, void, void> {
+    return this.#output.iterate()
   }
 
   /** Gives what was sent time to leave, then detaches. A running `expect` is rejected, an iteration ends. */
   async close(): Promise<void> {
     this.#closed = true
-    this.#interrupt?.(isClosed())
+    this.#output.close()
     this.#barriers.fail(isClosed())
-    this.#wakeAll()
+    this.#turns.fail(isClosed())
+    this.#wakeSenders()
     await this.#feed.close()
   }
 
@@ -255,7 +251,7 @@ export class RemoteConsole implements AsyncIterable<Uint8Array> {
 
   #listener(): FeedListener {
     return {
-      output: (bytes) => this.#output(bytes),
+      output: (bytes) => this.#output.push(bytes),
       attached: (message, again) => this.#attachedNow(message, again),
       message: (message) => this.#message(message),
       gap: (bytes, offset) => this.#onNotice({ type: 'gap', bytes, offset }),
@@ -274,69 +270,44 @@ export class RemoteConsole implements AsyncIterable<Uint8Array> {
       ended: (error) => {
         this.#ended = error
         this.#opened?.reject(error)
-        this.#interrupt?.(error)
+        this.#output.end(error)
         this.#barriers.fail(error)
-        this.#wakeAll()
+        this.#turns.fail(error)
+        this.#wakeSenders()
       },
     }
-  }
-
-  #output(bytes: Uint8Array): void {
-    const busy = this.#onOutput(bytes)
-    if (busy !== null) this.#waitFor(busy)
-    if (this.#drop && !this.#iterating && this.#expectation === null) return
-    const position = this.#unread.next
-    this.#unread.push(bytes, (this.#feed.offset ?? bytes.length) - bytes.length)
-    if (this.#expectation) {
-      this.#expectation.push(bytes, position)
-      if (this.#expectation) this.#unread.keepLast(UNREAD_BYTES)
-    }
-    this.#wakeReader()
-    this.#updatePause()
-  }
-
-  #waitFor(busy: Promise<unknown>): void {
-    this.#busy++
-    this.#updatePause()
-    const done = () => {
-      this.#busy--
-      this.#updatePause()
-    }
-    busy.then(done, done)
   }
 
   #attachedNow(message: Attached, again: boolean): void {
     this.#attached = message
     this.#state = message.state
     this.#mode = message.mode
+    this.#turns.heard(message)
     if (again) {
       this.#onNotice({ type: 'attached-again' })
-      this.#checkOffline()
+      this.#output.stateChanged()
       return
     }
     // A server may give less than was asked for instead of refusing.
-    if (this.#asked !== 'read' && message.mode === 'read') this.#opened?.reject(readOnlyGiven(this.#shownName))
+    if (this.#asked !== 'read' && message.mode === 'read' && !this.#waits)
+      this.#opened?.reject(readOnlyGiven(this.#shownName))
     this.#opened?.resolve()
   }
 
   #message(message: ConsoleMessage): void {
     if (message.type === 'consoles') {
-      this.#barriers.passed()
+      this.#barriers.passed(message.consoles)
       this.#updatePause()
       return
     }
     if (message.type === 'error') this.#barriers.refused(refusal(message))
     if (message.type === 'writer') this.#mode = message.mode
+    this.#turns.heard(message)
     if (message.type === 'state') {
       this.#state = message.state
-      this.#checkOffline()
+      this.#output.stateChanged()
     }
     if (message.type !== 'attached' && message.type !== 'gap' && message.type !== 'detached') this.#onNotice(message)
-  }
-
-  #checkOffline(): void {
-    if (!this.#failOffline || this.#state !== 'offline') return
-    this.#interrupt?.(new VspcError('VSPC_PORT_OFFLINE', `${this.#shownName} is offline`))
   }
 
   #checkWritable(): void {
@@ -346,51 +317,14 @@ export class RemoteConsole implements AsyncIterable<Uint8Array> {
     throw notWritable(this.#asked, this.#shownName)
   }
 
-  /** One reader at a time. */
-  #claim(): void {
-    if (this.#closed) throw isClosed()
-    if (!this.#iterating && this.#expectation === null) return
-    throw new VspcError('VSPC_USAGE', 'the output of this console is being read already: one expect or loop at a time')
-  }
-
   get #shownName(): string {
     return this.name || this.port
   }
 
-  #take(match: Match): ExpectMatch {
-    const found = this.#shown(match)
-    this.#unread.dropBefore(match.end)
-    return found
-  }
-
-  #shown({ index, text, groups, named, start, end }: Match): ExpectMatch {
-    const startOffset = this.#unread.offsetOf(start)
-    return { index, text, groups, named, startOffset, endOffset: this.#unread.offsetOf(end) }
-  }
-
-  #failure(match: Match | null, patterns: readonly (string | RegExp)[], options: ExpectOptions): ExpectError | null {
-    if (match !== null && !match.failed) return null
-    const seen = this.#unread.toBytes()
-    if (match) return failedOn(options.failOn?.[match.index] ?? '', seen, this.#shown(match))
-    return notInTime(patterns, seen, this.#state === 'offline' ? this.#shownName : null)
-  }
-
   #updatePause(): void {
-    const taken = this.#expectation !== null || this.#drop
     const limit = this.#barriers.pending ? UNREAD_BEFORE_ANSWER_BYTES : UNREAD_BYTES
     const most = this.#feed.isPaused ? limit / 2 : limit
-    this.#feed.setPaused(!this.#closed && (this.#busy > 0 || (!taken && this.#unread.length > most)))
-  }
-
-  #wakeAll(): void {
-    this.#wakeReader()
-    this.#wakeSenders()
-  }
-
-  #wakeReader(): void {
-    const wake = this.#wake
-    this.#wake = null
-    wake?.()
+    this.#feed.setPaused(!this.#closed && !this.#output.wants(most))
   }
 
   #wakeSenders(): void {
