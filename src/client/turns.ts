@@ -96,6 +96,8 @@ export class Turns {
       this.#waiters.add(waiter)
       signal?.addEventListener('abort', aborted, { once: true })
       const timer = Number.isFinite(waitMs) ? clock.after(waitMs, () => giveUp(this.#notInTime(mode, waitMs))) : null
+      // While the server had not answered yet.
+      if (signal?.aborted) aborted()
     })
   }
 
