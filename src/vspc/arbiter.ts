@@ -140,6 +140,12 @@ export class Arbiter {
       .map(({ info }) => info)
   }
 
+  /** Nobody takes over any more. */
+  stop(): void {
+    this.#idle?.cancel()
+    this.#idle = null
+  }
+
   flush(): void {
     if (this.#telling) return
     this.#telling = true

@@ -33,6 +33,7 @@ type ModeRequest = Extract<ConsoleRequest, { type: 'mode' }>
 export class PortConsoles implements ConsoleGroup {
   readonly #port: Port
   readonly #arbiter: Arbiter
+  #closing = false
   /** Replaced, never changed: a loop over it survives whatever a console does meanwhile. */
   list: readonly Console[] = []
 
@@ -154,7 +155,9 @@ export class PortConsoles implements ConsoleGroup {
     if (this.list.length === 0) port.history.keepTail(false)
     port.core.emit((at) => ({ type: 'console-detached', at, port: port.info(), console: info }))
     const { reason, by } = departure
-    this.#carryOut(decision, { actor: by, reason, newWriters: info.mode !== 'read' })
+    // Those who go next need not hear that it is their turn.
+    if (this.#closing) this.#arbiter.stop()
+    else this.#carryOut(decision, { actor: by, reason, newWriters: info.mode !== 'read' })
     if (this.list.length === 0) port.consolesGone()
   }
 
@@ -198,6 +201,12 @@ export class PortConsoles implements ConsoleGroup {
       text: clean,
     }))
     return told
+  }
+
+  /** The port or the server ends. */
+  closeAll(reason: string, code: string): void {
+    this.#closing = true
+    for (const console of this.list) console.close(reason, code)
   }
 
   /** Settings were changed. */

@@ -392,7 +392,7 @@ export class Port implements HandoverOwner<VmSession>, HistoryOwner {
     this.#succession?.stop()
     const cookie = this.handover.cookie
     if (cookie) this.closeCookie(cookie)
-    for (const console of this.consoles) console.close(reason, 'VSPC_PORT_REMOVED')
+    this.#consoles?.closeAll(reason, 'VSPC_PORT_REMOVED')
     this.history.remove()
     this.historyDrained()
   }

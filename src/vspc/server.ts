@@ -209,9 +209,7 @@ export class Server implements Core {
     for (const dialler of this.#diallers.values()) dialler.stop()
     const flushed = Promise.all([this.#outward.stop(), this.#forwards.stop()])
     await Promise.all(this.#listening.splice(0).map((one) => one.close()))
-    for (const port of this.table) {
-      for (const console of port.consoles) console.close('the server is stopping', 'VSPC_SERVER_STOPPING')
-    }
+    for (const port of this.table) port.consoleGroup?.closeAll('the server is stopping', 'VSPC_SERVER_STOPPING')
     // Who waits stunned for an answer gets one before the FIN.
     for (const port of this.table) port.handover.drainTimeout()
     for (const session of this.#sessions) session.end()

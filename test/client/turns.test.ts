@@ -109,7 +109,8 @@ describe('a mode', () => {
     await granted
     const again = await open(client)
     const later = again.console.request('write', { waitMs: Number.POSITIVE_INFINITY })
-    await eventually(() => waiting(running.app).includes(1))
+    await again.console.consoles()
+    expect(waiting(running.app)).toContain(1)
     await running.stop()
     const app = await running.again()
     await RawVm.connect(app)

@@ -3,7 +3,7 @@ import { describe, expect, test } from 'vitest'
 import { limitsWith, VspcError } from '../../src/base/index.ts'
 import type { ConsoleAction, ConsoleMessage, ConsoleMode, ConsolePermit, Port } from '../../src/vspc/index.ts'
 import { portOf, TestConsole, type TestServer, testServer } from './support.ts'
-import { bootVm, ID, type VmPeer } from './vm-peer.ts'
+import { bootVm, ID, turn, type VmPeer } from './vm-peer.ts'
 
 interface Stage extends TestServer {
   vm: VmPeer
@@ -393,6 +393,19 @@ describe('permits', () => {
     expect(vm.input).toBe('ok')
     expect(modes(bob, carol)).toEqual(['read', 'write'])
   })
+})
+
+test('when the server stops nobody hears that it is its turn, and no timer stays', async () => {
+  const { server, clock, alice, bob } = await three({ writerIdleMs: 1_000 })
+  wait(bob)
+  bob.messages.length = 0
+  const stopped = server.stop()
+  await turn()
+  expect(news(bob)).toEqual([{ type: 'detached' }])
+  expect(alice.console.detached && bob.console.detached).toBe(true)
+  clock.advance(10_000)
+  await stopped
+  expect(clock.pending).toBe(0)
 })
 
 test('who leaves, or asks, while it is being told, changes nothing about what the others are told, nor about its order', async () => {
