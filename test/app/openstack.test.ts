@@ -4,11 +4,24 @@
  */
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { cpSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import {
+  closeSync,
+  cpSync,
+  existsSync,
+  fstatSync,
+  mkdtempSync,
+  openSync,
+  readFileSync,
+  readSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+} from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { createInterface } from 'node:readline'
 import { afterAll, beforeAll, expect, onTestFinished, test } from 'vitest'
+import { parse } from 'yaml'
 import { canonicalUuid, parseSimTarget, SimVm, simUuid } from '../../src/sim/index.ts'
 import { TestCertificates } from '../support/certificates.ts'
 import { runVspc, VSPC_BIN } from '../support/cli.ts'
@@ -39,7 +52,9 @@ describeWithPeers(['openssl'], 'Nova', () => {
     cpSync(CONFIG, join(folder, 'vspc.yaml'))
     const [, line = ''] = /^vspc (uri .*--nova)/m.exec(page) ?? []
     const words = line.replace('/etc/vspc', folder).split(' ')
-    nova = settings((await runVspc(words)).stdout.toString())
+    // Of files vspc uri knows nothing.
+    const serialLogDir = settings(page).get('serial_log_dir') ?? ''
+    nova = settings(`${(await runVspc(words)).stdout}serial_log_dir = ${serialLogDir}\n`)
   })
   afterAll(async () => {
     rmSync(folder, { recursive: true, force: true })
@@ -49,6 +64,7 @@ describeWithPeers(['openssl'], 'Nova', () => {
   /** A server of the shipped configuration, with other addresses and another place for data, and nothing else changed. */
   async function startShipped(more = '') {
     const dataDir = mkdtempSync(join(folder, 'data-'))
+    const logDir = join(dataDir, 'nova')
     const moved = join(folder, 'moved.yaml')
     writeFileSync(
       moved,
@@ -56,6 +72,7 @@ describeWithPeers(['openssl'], 'Nova', () => {
         .replace('tcp://0.0.0.0:13370', 'tcp://127.0.0.1:0')
         .replace('127.0.0.1:13371', '127.0.0.1:0')
         .replace('/var/lib/vspc', dataDir)
+        .replace(nova.get('serial_log_dir') ?? '', logDir)
         .concat(more),
     )
     const child = spawn(process.execPath, [VSPC_BIN, 'serve', '--json', '--config', moved], {
@@ -67,7 +84,7 @@ describeWithPeers(['openssl'], 'Nova', () => {
     createInterface({ input: child.stderr }).on('line', (line) => logged.push(line))
     const [line] = (await once(createInterface({ input: child.stdout }), 'line')) as [string]
     const { listening, http } = JSON.parse(line) as { listening: string[]; http: string }
-    return { tcpPort: /:(\d+)/.exec(listening[0]?.slice(6) ?? '')?.[1] ?? '', url: http, logged }
+    return { tcpPort: /:(\d+)/.exec(listening[0]?.slice(6) ?? '')?.[1] ?? '', url: http, logged, logDir }
   }
   type Shipped = Awaited<ReturnType<typeof startShipped>>
 
@@ -93,7 +110,8 @@ describeWithPeers(['openssl'], 'Nova', () => {
 
   test('the page shows the settings as vspc uri prints them, and those that are about logs', () => {
     const shown = settings(page)
-    expect([...shown.keys()]).toEqual([...nova.keys(), 'serial_log_dir', 'serial_log_uri'])
+    expect([...shown.keys()]).toEqual([...nova.keys(), 'serial_log_uri'])
+    expect(parse(readFileSync(CONFIG, 'utf8')).logFiles).toEqual({ dir: nova.get('serial_log_dir'), layout: 'nova' })
     expect(shown.get('serial_port_service_uri')).toBe(nova.get('serial_port_service_uri'))
     const form = /^telnets:\/\/vspc\.example\.com:13370#thumbprint=(?:[0-9A-F]{2}:){19}[0-9A-F]{2}$/
     for (const each of [shown, nova]) expect(each.get('serial_port_proxy_uri')).toMatch(form)
@@ -116,6 +134,47 @@ describeWithPeers(['openssl'], 'Nova', () => {
       serviceURI: string
     }[]
     expect(port).toMatchObject({ id: uuid, transport: 'tls', serviceURI: nova.get('serial_port_service_uri') })
+  })
+
+  /** As the driver does it: null where it says that the console log is missing. */
+  function getConsoleOutput(logDir: string, instanceUuid: string): string | null {
+    const path = join(logDir, instanceUuid.replaceAll('-', ''))
+    if (!existsSync(path)) return null
+    const fd = openSync(path, 'r')
+    try {
+      const { size } = fstatSync(fd)
+      const last = Buffer.alloc(Math.min(size, 100 * 1024))
+      readSync(fd, last, 0, last.length, size - last.length)
+      return last.toString('latin1')
+    } finally {
+      closeSync(fd)
+    }
+  }
+
+  test('its log is where Nova looks: the last 100 KiB, with what came just now, also of an instance that prints much', async () => {
+    const app = await startShipped()
+    const vm = instance(app, 5)
+    const uuid = canonicalUuid(simUuid('vc', 2, 5))
+    expect(getConsoleOutput(app.logDir, uuid)).toBe(null)
+    await vm.powerOn()
+    vm.print('first\r\n')
+    await eventually(() => getConsoleOutput(app.logDir, uuid) === 'first\r\n')
+    // More than the file keeps, so that it has begun anew on the way.
+    const line = (n: number) => `line ${String(n).padStart(6, '0')} ${'x'.repeat(1_010)}\r\n`
+    for (let n = 0; n < 3_000; n += 100) {
+      vm.print(Array.from({ length: 100 }, (_, i) => line(n + i)).join(''))
+      await eventually(
+        async () =>
+          (await (await fetch(`${app.url}/console_log/${uuid}`, { method: 'HEAD' })).headers.get('x-vspc-next')) ===
+          String(7 + (n + 100) * line(0).length),
+      )
+    }
+    vm.print('last')
+    await eventually(() => getConsoleOutput(app.logDir, uuid)?.endsWith('last') === true)
+    const expected = `first\r\n${Array.from({ length: 3_000 }, (_, n) => line(n)).join('')}last`.slice(-100 * 1024)
+    expect(getConsoleOutput(app.logDir, uuid)).toBe(expected)
+    // Nova's user asks whether it is there, and must be able to pass.
+    expect(statSync(app.logDir).mode & 0o001).toBe(0o001)
   })
 
   test('an instance with another serviceURI is refused, and the log says which one it was', async () => {
