@@ -2,7 +2,7 @@
 import type { HistoryProblem } from '../history/index.ts'
 import type { PortState, Refusal, RefusalReason } from '../vspc/index.ts'
 import { isoTime } from './appliance-view.ts'
-import type { ListenerInfo } from './listener-info.ts'
+import type { CertificateInfo, ListenerInfo } from './listener-info.ts'
 import type { Readiness } from './routes-health.ts'
 
 export interface RefusalInfo {
@@ -38,6 +38,8 @@ export interface HealthInfo {
   startedAt: string
   state: Readiness
   listeners: ListenerInfo[]
+  /** Null: off. */
+  http: { url: string; certificate: CertificateInfo | null } | null
   /** Empty: any. */
   serviceUris: string[]
   ports: { [state in PortState]: number }

@@ -4,14 +4,14 @@ import { access, statfs } from 'node:fs/promises'
 import { performance } from 'node:perf_hooks'
 import type { CaptureRecorder } from '../capture/index.ts'
 import type { HistoryProblem } from '../history/index.ts'
-import { openFileLimit } from '../transport/index.ts'
+import { type CertificateFacts, openFileLimit } from '../transport/index.ts'
 import type { PortState, Server } from '../vspc/index.ts'
 import type { ApplianceTracker } from './appliance.ts'
 import { hostInfo, isoTime, shown } from './appliance-view.ts'
 import type { Config } from './config.ts'
 import type { GuestinfoFollower } from './guestinfo.ts'
 import { type DiskInfo, type HealthInfo, refusalInfo, type TroubleInfo } from './health-view.ts'
-import { listenerInfo } from './listener-info.ts'
+import { certificateInfo, listenerInfo } from './listener-info.ts'
 import type { AppLogger } from './logger.ts'
 import type { LoopWatch } from './loop-watch.ts'
 import { openFiles } from './open-files.ts'
@@ -37,6 +37,7 @@ export interface HealthSources {
   readonly config: () => Pick<Config, 'history' | 'dataDir'>
   readonly readiness: () => Readiness
   readonly server: Server
+  readonly http: { readonly url: string; readonly certificate: CertificateFacts | null } | null
   readonly loop: LoopWatch
   readonly troubles: HistoryTroubles
   readonly recorder: CaptureRecorder | null
@@ -59,6 +60,7 @@ export async function readHealth(sources: HealthSources): Promise<HealthInfo> {
     startedAt: isoTime(performance.timeOrigin),
     state: sources.readiness(),
     listeners: server.listeners.map(({ endpoint, certificate }) => listenerInfo(endpoint, certificate)),
+    http: httpHealth(sources),
     serviceUris: [...server.serviceUris],
     ports: portCounts(server),
     connections: { open: server.connections, max: limits.maxConnections },
@@ -89,6 +91,12 @@ export async function readHealth(sources: HealthSources): Promise<HealthInfo> {
     },
     ...fromVsphere(sources),
   }
+}
+
+function httpHealth({ http }: HealthSources): HealthInfo['http'] {
+  if (http === null) return null
+  const { url, certificate } = http
+  return { url, certificate: certificate === null ? null : certificateInfo(certificate) }
 }
 
 function portCounts(server: Server): Record<PortState, number> {

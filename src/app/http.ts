@@ -3,7 +3,7 @@ import type { ServerOptions as HttpServerOptions, IncomingMessage, ServerRespons
 import type { Socket } from 'node:net'
 import { type FastifyInstance, fastify } from 'fastify'
 import { errorMessage, type Limits, type Logger, VspcError } from '../base/index.ts'
-import { DescriptorWatch, formatHostPort } from '../transport/index.ts'
+import { type CertificateFacts, DescriptorWatch, formatHostPort } from '../transport/index.ts'
 import type { Server } from '../vspc/index.ts'
 import type { AccessControl } from './access/control.ts'
 import { type GuardedRoute, guardRoutes } from './access/guard.ts'
@@ -138,6 +138,11 @@ export class HttpServer {
 
   get url(): string {
     return `${this.#certificate === null ? 'http' : 'https'}://${formatHostPort(this.host, this.#tcpPort)}`
+  }
+
+  /** What HTTPS shows now; null without TLS. */
+  get certificate(): CertificateFacts | null {
+    return this.#certificate?.facts ?? null
   }
 
   /** Reads certificate and key again; the log says how that went. Never rejects. */

@@ -52,7 +52,7 @@ export function listenerInfo(endpoint: Endpoint, certificate: CertificateFacts |
   }
 }
 
-function certificateInfo({ subject, issuer, selfSigned, names, ...rest }: CertificateFacts): CertificateInfo {
+export function certificateInfo({ subject, issuer, selfSigned, names, ...rest }: CertificateFacts): CertificateInfo {
   const { validFrom, validTo, sha1, sha256 } = rest
   return {
     subject: cleanText(subject),

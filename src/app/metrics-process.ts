@@ -67,7 +67,7 @@ export function addDiskMetrics(registry: Registry, path: string): void {
   )
 }
 
-/** The owner stops it. */
+/** The owner starts it, once all is up (a start is slow, and nobody waits), and stops it. */
 export function watchLoop(registry: Registry): LoopWatch {
   const histogram = new Histogram({
     name: 'vspc_event_loop_delay_seconds',
@@ -76,7 +76,6 @@ export function watchLoop(registry: Registry): LoopWatch {
     registers: [registry],
   })
   const loop = new LoopWatch((seconds) => histogram.observe(seconds))
-  loop.start()
   const { gauge, counter } = metricReaders(registry)
   gauge(
     'vspc_event_loop_delay_recent_max_seconds',

@@ -1,6 +1,7 @@
 /** Metrics for Prometheus. Everything is read when it is asked for; nothing is counted twice, nothing per VM. */
 import { Counter, Gauge, Histogram, Registry } from 'prom-client'
 import type { HistoryCounters, HistoryGauges, HistoryStore } from '../history/index.ts'
+import type { CertificateFacts } from '../transport/index.ts'
 import {
   type ConsoleMode,
   type Counters,
@@ -88,12 +89,18 @@ const GOAHEAD_BUCKETS = [0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.
 const VMOTION_BUCKETS = [0.1, 0.25, 0.5, 1, 2.5, 5, 10, 15, 30, 60, 120, 300, 600]
 const VMOTION_RESULTS = ['completed', 'implicit', 'aborted', 'timed_out'] as const satisfies readonly VmotionResult[]
 
+interface Shown {
+  readonly url: string
+  readonly certificate: CertificateFacts | null
+}
+
 /** The registry of one server. Nothing in it is shared with another one in the same process. */
 export class Metrics {
   readonly registry = new Registry()
   readonly loop: LoopWatch
   readonly #readers = metricReaders(this.registry)
   readonly #goahead: Histogram
+  #shown: () => Shown | null = () => null
   readonly #vmotions: Histogram<'result'>
 
   /** @param log counts its lines; null: nobody does. */
@@ -164,6 +171,11 @@ export class Metrics {
     )
   }
 
+  /** Another one with a certificate: that of HTTPS. */
+  alsoShows(shown: () => Shown | null): void {
+    this.#shown = shown
+  }
+
   /** Ends the measuring of the event loop. */
   close(): void {
     this.loop.stop()
@@ -198,16 +210,22 @@ export class Metrics {
 
   /** One series per listener that has one: as many as are configured. */
   #addCertificates(server: Server): void {
+    const all = (): Shown[] => {
+      const listeners = server.listeners.map(({ endpoint, certificate }) => {
+        return { url: listenerInfo(endpoint, null).uri, certificate }
+      })
+      return [...listeners, this.#shown()].filter((one) => one !== null)
+    }
     new Gauge({
       name: 'vspc_certificate_expiry_timestamp_seconds',
-      help: 'When the certificate of a VM listener runs out, since 1970.',
+      help: 'When the certificate of a VM listener, or of HTTPS, runs out, since 1970.',
       labelNames: ['listener'],
       registers: [this.registry],
       collect() {
         this.reset()
-        for (const { endpoint, certificate } of server.listeners) {
+        for (const { url, certificate } of all()) {
           if (certificate === null || Number.isNaN(certificate.validTo)) continue
-          this.set({ listener: listenerInfo(endpoint, null).uri }, certificate.validTo / 1000)
+          this.set({ listener: url }, certificate.validTo / 1000)
         }
       },
     })

@@ -93,6 +93,13 @@ const HealthSchema = object<HealthInfo>(
     startedAt: time,
     state: choice(['starting', 'ready', 'stopping'] satisfies HealthInfo['state'][]),
     listeners: { type: 'array', items: { $ref: 'Listener#' } },
+    http: {
+      ...object<NonNullable<HealthInfo['http']>>({
+        url: text,
+        certificate: orNull('Certificate#', 'Null without TLS.'),
+      }),
+      type: ['object', 'null'],
+    },
     serviceUris: { type: 'array', items: text, description: 'Empty: any.' },
     ports: object<HealthInfo['ports']>({ online: count, offline: count, migrating: count }),
     connections: object<HealthInfo['connections']>({ open: count, max: count }),

@@ -92,6 +92,7 @@ export class RunningApp {
       config: () => this.#config,
       readiness: () => this.#readiness,
       loop: metrics.loop,
+      http: this.#http,
     }
     return readHealth(sources)
   }
@@ -156,6 +157,7 @@ export class RunningApp {
         guestinfo,
         alerts,
       })
+      metrics.alsoShows(() => this.#http)
       log.info({ url: this.#http.url }, 'serving HTTP')
     }
     if (config.telnet !== null) await this.#startTelnet(config.telnet)
@@ -164,6 +166,7 @@ export class RunningApp {
     tracker?.start()
     guestinfo?.start()
     this.#readiness = 'ready'
+    metrics.loop.start()
   }
 
   async #startTelnet(config: TelnetConfig): Promise<void> {

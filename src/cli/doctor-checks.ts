@@ -1,10 +1,11 @@
 /** All checks of `vspc doctor`, in the order in which they are told. Pure. */
 
 import { firewall } from './doctor-checks-firewall.ts'
+import { HEALTH_CHECKS } from './doctor-checks-health.ts'
 import { PORT_CHECKS } from './doctor-checks-port.ts'
 import { SEEN_CHECKS } from './doctor-checks-seen.ts'
 import type { Facts } from './doctor-facts.ts'
-import { type Check, fail, note, ok, warn } from './doctor-finding.ts'
+import { type Check, fail, note, ok, type Said, warn } from './doctor-finding.ts'
 import { formatAge } from './table.ts'
 
 /** One per VM and console, and some for files: below this a small site may run out. */
@@ -47,6 +48,18 @@ const MACHINE_CHECKS: readonly Check<Facts>[] = [
     },
   },
   {
+    id: 'tls-files',
+    section: 'machine',
+    run: ({ local: { config } }) => {
+      if (!config.ok) return null
+      const { tls } = config.value
+      if (!tls.ok) return fail(tls.message, "'vspc config check' tells all at once; docs/tls.md makes a certificate")
+      if (tls.value === null) return null
+      if (tls.value.length === 0) return ok('certificates and keys of the listeners fit')
+      return tls.value.map((warning) => warn(warning, 'replace the files'))
+    },
+  },
+  {
     id: 'data-dir',
     section: 'machine',
     run: ({ local: { config } }) => {
@@ -77,27 +90,27 @@ const SERVER_CHECKS: readonly Check<Facts>[] = [
       return fail(ready.message, null)
     },
   },
-  {
-    id: 'listeners',
-    section: 'server',
-    run: ({ local: { config }, server }) => {
-      if (!config.ok || !server.ready.ok) return null
-      const tried = [...server.listeners].map(([uri, accepts]) =>
-        accepts.ok
-          ? ok('takes connections', uri)
-          : warn(
-              `takes no connections: ${accepts.message}`,
-              'it is what the configuration here says; was the server started with other flags? see its log',
-              uri,
-            ),
-      )
-      const isThatServer = tried.length > 0 && tried.every(({ level }) => level === 'ok')
-      if (!config.value.loopbackOnly || !isThatServer) return tried
-      const next = "where ESXi hosts are to reach it: vspc serve --listen tcp://0.0.0.0:13370 (or behind 'vspc relay')"
-      return [...tried, warn(`only this machine itself reaches ${config.value.listen.join(', ')}`, next)]
-    },
-  },
+  { id: 'listeners', section: 'server', run: listeners },
 ]
+
+const LOOPBACK_URI = /^(?:tcp|tls):\/\/(?:127\.|localhost:|\[::1\])/
+
+/** They are what the server says, or, where it does not, what the configuration here says. */
+function listeners({ local: { config }, server }: Facts): Said[] | null {
+  if (!server.ready.ok || (!server.health.ok && !config.ok)) return null
+  const said = server.health.ok
+  const next = said
+    ? 'look at its log; does a firewall on this machine stand between?'
+    : 'it is what the configuration here says; was the server started with other flags? see its log'
+  const tried = [...server.listeners].map(([uri, accepts]) =>
+    accepts.ok ? ok('takes connections', uri) : warn(`takes no connections: ${accepts.message}`, next, uri),
+  )
+  const isThatServer = tried.length > 0 && tried.every(({ level }) => level === 'ok')
+  const all = server.health.ok ? server.health.value.info.listeners.map(({ uri }) => uri) : [...server.listeners.keys()]
+  if (!isThatServer || !all.every((uri) => LOOPBACK_URI.test(uri))) return tried
+  const elsewhere = "where ESXi hosts are to reach it: vspc serve --listen tcp://0.0.0.0:13370 (or behind 'vspc relay')"
+  return [...tried, warn(`only this machine itself reaches ${all.join(', ')}`, elsewhere)]
+}
 
 const VSPHERE_CHECKS: readonly Check<Facts>[] = [
   {
@@ -180,6 +193,7 @@ function isAtLeast(version: string, needed: string): boolean {
 export const CHECKS: readonly Check<Facts>[] = [
   ...MACHINE_CHECKS,
   ...SERVER_CHECKS,
+  ...HEALTH_CHECKS,
   ...VSPHERE_CHECKS,
   ...PORT_CHECKS,
   { id: 'firewall', section: 'vm', run: firewall },

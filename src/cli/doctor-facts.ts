@@ -1,5 +1,5 @@
 /** What `vspc doctor` has found out, as plain data: the checks decide by this alone. Pure. */
-import type { PortInfo } from '../app/index.ts'
+import type { HealthInfo, PortInfo } from '../app/index.ts'
 import { type ErrorCode, errorMessage, VspcError } from '../base/index.ts'
 import type { FirewallRuleset, SerialPort } from '../vsphere/index.ts'
 
@@ -45,18 +45,26 @@ export interface ConfigFacts {
   readonly file: string | null
   /** Endpoints for VMs, as URIs. */
   readonly listen: readonly string[]
-  /** All of these lead only to this machine itself. */
-  readonly loopbackOnly: boolean
   readonly keepsHistory: boolean
   readonly dataDir: string
   readonly dataDirUsable: Asked<null>
+  /** What is odd about certificates and keys of listeners; null where there are none. */
+  readonly tls: Asked<readonly string[] | null>
+}
+
+export interface HealthFacts {
+  readonly info: HealthInfo
+  /** How far its clock is ahead of ours, and how long the question took. Milliseconds. */
+  readonly aheadMs: number
+  readonly tookMs: number
 }
 
 export interface ServerFacts {
   readonly url: string
   readonly ready: Asked<null>
   readonly ports: Asked<readonly PortInfo[]>
-  /** Only of a server on this machine. By URI as configured here. */
+  readonly health: Asked<HealthFacts>
+  /** Only of a server on this machine. By URI as it says itself, or, where it does not, as configured here. */
   readonly listeners: ReadonlyMap<string, Asked<null>>
 }
 

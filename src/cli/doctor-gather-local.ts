@@ -5,22 +5,15 @@ import { constants } from 'node:fs'
 import { access, readFile, stat } from 'node:fs/promises'
 import { networkInterfaces } from 'node:os'
 import { dirname } from 'node:path'
-import type { Config, PortInfo } from '../app/index.ts'
+import type { Config, HealthInfo, PortInfo } from '../app/index.ts'
 import { limitsWith, systemClock, VspcError } from '../base/index.ts'
 import { notOurs, type ServerAddress, ServerClient } from '../client/index.ts'
-import {
-  type ByteStream,
-  dial,
-  type Endpoint,
-  formatEndpoint,
-  listen,
-  openFileLimit,
-  parseEndpoint,
-} from '../transport/index.ts'
+import { type ByteStream, dial, formatEndpoint, listen, openFileLimit, parseEndpoint } from '../transport/index.ts'
 import {
   type Asked,
   ask,
   type ConfigFacts,
+  type HealthFacts,
   type LocalFacts,
   type ProxyFacts,
   type ServerFacts,
@@ -70,17 +63,18 @@ async function configFacts(config: Config): Promise<ConfigFacts> {
   return {
     file: config.file,
     listen: config.listen.map(formatEndpoint),
-    loopbackOnly: config.listen.length > 0 && config.listen.every(isLoopback),
     keepsHistory: config.history === 'disk',
     dataDir: config.dataDir,
     dataDirUsable: await ask(() => mayWrite(config.dataDir)),
+    tls: await ask(() => lookAtTls(config)),
   }
 }
 
-/** Only this machine itself reaches it, over the network. */
-function isLoopback(endpoint: Endpoint): boolean {
-  if (endpoint.scheme !== 'tcp' && endpoint.scheme !== 'tls') return false
-  return /^(?:127\.|localhost$|\[?::1\]?$)/.test(endpoint.host)
+/** As `vspc config check` does. */
+async function lookAtTls(config: Config): Promise<readonly string[] | null> {
+  if (!config.listen.some((endpoint) => 'tls' in endpoint && endpoint.tls !== null)) return null
+  const app = await import('../app/index.ts')
+  return app.checkTlsFiles(config, systemClock.wall())
 }
 
 /** The folder, or where it would be made. */
@@ -111,23 +105,56 @@ function ownAddresses(): string[] {
   return all.filter(({ internal, address }) => !internal && !/^fe80/i.test(address)).map(({ address }) => address)
 }
 
-/** @param config of this machine; its listeners are tried where the server is here, too. */
+/** @param config of this machine; its listeners are tried where the server is here, too, and does not name its own. */
 export async function gatherServer(address: Asked<ServerAddress>, config: Config | null): Promise<ServerFacts> {
-  if (!address.ok) return { url: '', ready: address, ports: address, listeners: new Map() }
+  if (!address.ok) return { url: '', ready: address, ports: address, health: address, listeners: new Map() }
   const { url } = address.value
   const client = new ServerClient(address.value)
   const ready = await ask(async () => {
     await client.getJson('/readyz')
     return null
   })
-  const ports = ready.ok || ready.code === 'VSPC_SERVER_STARTING' ? await ask(() => readPorts(client)) : ready
+  const answers = ready.ok || ready.code === 'VSPC_SERVER_STARTING'
+  const [ports, health] = await Promise.all([
+    answers ? ask(() => readPorts(client)) : ready,
+    answers ? ask(() => readHealth(client)) : ready,
+  ])
   const isHere = /^(?:127\.|localhost$|\[::1\]$)/.test(url.hostname)
-  const tried =
-    ready.ok && isHere ? (config?.listen ?? []).filter(({ scheme }) => scheme === 'tcp' || scheme === 'tls') : []
+  const tried = ready.ok && isHere ? listenersToTry(health, config) : []
   const listeners = await Promise.all(
-    tried.map(async (endpoint) => [formatEndpoint(endpoint), await ask(() => tryListener(endpoint))] as const),
+    tried.map(async ({ uri, host, tcpPort }) => [uri, await ask(() => tryListener(host, tcpPort))] as const),
   )
-  return { url: url.href.replace(/\/$/, ''), ready, ports, listeners: new Map(listeners) }
+  return { url: url.href.replace(/\/$/, ''), ready, ports, health, listeners: new Map(listeners) }
+}
+
+async function readHealth(client: ServerClient): Promise<HealthFacts> {
+  const before = systemClock.wall()
+  const answer = (await client.getJson('/api/v1/health')) as Partial<HealthInfo>
+  const tookMs = Math.max(0, systemClock.wall() - before)
+  const parts = [answer.listeners, answer.openFiles, answer.history, answer.refusals, answer.lost, answer.eventLoop]
+  if (typeof answer.at !== 'string' || parts.some((part) => typeof part !== 'object' || part === null)) {
+    throw notOurs(client.address, 'it does not say how it is')
+  }
+  return { info: answer as HealthInfo, aheadMs: Date.parse(answer.at) - before - tookMs / 2, tookMs }
+}
+
+interface ToTry {
+  readonly uri: string
+  readonly host: string
+  readonly tcpPort: number
+}
+
+function listenersToTry(health: Asked<HealthFacts>, config: Config | null): ToTry[] {
+  if (health.ok) {
+    return health.value.info.listeners.flatMap(({ uri, host, tcpPort }) =>
+      host === null || tcpPort === null ? [] : [{ uri, host, tcpPort }],
+    )
+  }
+  return (config?.listen ?? []).flatMap((endpoint) =>
+    endpoint.scheme === 'tcp' || endpoint.scheme === 'tls'
+      ? [{ uri: formatEndpoint(endpoint), host: endpoint.host, tcpPort: endpoint.tcpPort }]
+      : [],
+  )
 }
 
 async function readPorts(client: ServerClient): Promise<readonly PortInfo[]> {
@@ -137,11 +164,9 @@ async function readPorts(client: ServerClient): Promise<readonly PortInfo[]> {
   return list as PortInfo[]
 }
 
-function tryListener(endpoint: Endpoint): Promise<null> {
-  if (endpoint.scheme !== 'tcp' && endpoint.scheme !== 'tls') return Promise.resolve(null)
-  // Who listens on all addresses is reached by its own.
-  const host = /^(?:0\.0\.0\.0|::)$/.test(endpoint.host) ? '127.0.0.1' : endpoint.host
-  return tryTcp(host, endpoint.tcpPort)
+/** Who listens on all addresses is reached by its own. */
+function tryListener(host: string, tcpPort: number): Promise<null> {
+  return tryTcp(/^(?:0\.0\.0\.0|::)$/.test(host) ? '127.0.0.1' : host, tcpPort)
 }
 
 /** Connects over TCP, and hangs up. */

@@ -1,5 +1,5 @@
 export type { Announcement, ByteStream, LinkInfo, PeerInfo } from './byte-stream.ts'
-export { type CertificateFacts, readCertificate } from './certificate.ts'
+export { type CertificateFacts, certificateFacts, readCertificate } from './certificate.ts'
 export type {
   Announced,
   DialOptions,

@@ -10,6 +10,7 @@ import { runChecks } from '../../src/cli/doctor-finding.ts'
 import { doctorReport, formatFindings, summary } from '../../src/cli/doctor-report.ts'
 import type { PortInfo } from '../../src/vspc/types.ts'
 import { leaf, type SerialPort, type UriBacking } from '../../src/vsphere/index.ts'
+import { healthInfo, LISTENER } from './doctor-support.ts'
 import { portInfo } from './fake-server.ts'
 
 const UUID = '50213f0d-7a8e-4f5b-9c1d-0123456789ab'
@@ -51,10 +52,10 @@ const VM: VmFacts = {
 const CONFIG = {
   file: null,
   listen: ['tcp://0.0.0.0:13370'],
-  loopbackOnly: false,
   keepsHistory: true,
   dataDir: '/var/lib/vspc',
   dataDirUsable: answered(null),
+  tls: answered([] as readonly string[] | null),
 }
 const LOCAL = {
   node: '20.20.2',
@@ -68,6 +69,7 @@ const SERVER = {
   url: 'http://127.0.0.1:13371',
   ready: answered(null),
   ports: answered([SEEN]),
+  health: answered({ info: healthInfo(), aheadMs: 200, tookMs: 10 }),
   listeners: new Map([['tcp://0.0.0.0:13370', answered(null)]]),
 }
 const VSPHERE = {
@@ -115,7 +117,7 @@ describe('checks', () => {
     const said = new Set(runChecks(CHECKS, WELL).map(({ id }) => id))
     // These have something to say only when something is wrong, or there are several ports.
     const silent = CHECKS.map(({ id }) => id).filter((id) => !said.has(id))
-    expect(silent).toEqual(['password-file', 'labels'])
+    expect(silent).toEqual(['health', 'password-file', 'labels'])
   })
 
   test.each<[string, Facts, string[]]>([
@@ -128,7 +130,11 @@ describe('checks', () => {
     ['a broken configuration', local({ config: broken }), ['fail configuration']],
     ['a folder that is not ours', config({ dataDirUsable: broken }), ['warn data-dir']],
     ['no history, so no folder', config({ dataDirUsable: broken, keepsHistory: false }), []],
-    ['no server', server({ ready: broken, ports: broken, listeners: new Map() }), ['fail server', 'note seen']],
+    [
+      'no server',
+      server({ ready: broken, ports: broken, health: broken, listeners: new Map() }),
+      ['fail server', 'note seen'],
+    ],
     ['a server that wants a token', server({ ports: broken }), ['fail server', 'note seen']],
     [
       'a server that starts',
@@ -136,7 +142,25 @@ describe('checks', () => {
       ['warn server'],
     ],
     ['a listener that is shut', server({ listeners: new Map([['tcp://0.0.0.0:1', broken]]) }), ['warn listeners']],
-    ['listeners that no host can reach', config({ loopbackOnly: true }), ['warn listeners']],
+    [
+      'listeners that no host can reach',
+      server({
+        health: answered({
+          info: healthInfo({ listeners: [{ ...LISTENER, uri: 'tcp://127.0.0.1:1' }] }),
+          aheadMs: 0,
+          tookMs: 1,
+        }),
+        listeners: new Map([['tcp://127.0.0.1:1', answered(null)]]),
+      }),
+      ['warn listeners'],
+    ],
+    [
+      'listeners of the configuration that no host can reach, and a server that does not say',
+      server({ health: broken, listeners: new Map([['tcp://127.0.0.1:1', answered(null)]]) }),
+      ['warn listeners', 'note health'],
+    ],
+    ['keys that do not fit', config({ tls: broken }), ['fail tls-files']],
+    ['a certificate that ran out', config({ tls: answered(['expired']) }), ['warn tls-files']],
     ['vSphere that does not answer', { ...WELL, vsphere: broken, vm: null }, ['fail vsphere']],
     ['a single host', vsphere({ isVcenter: false }), ['warn vsphere']],
     ['a password that all may read', vsphere({ passwordWarning: 'all may' }), ['warn password-file']],

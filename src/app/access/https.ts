@@ -4,7 +4,7 @@ import { stat } from 'node:fs/promises'
 import type { Server as NetServer } from 'node:net'
 import type { SecureContextOptions, Server as TlsServer } from 'node:tls'
 import { type Clock, cleanMessage, errorMessage, type Logger, type Timer } from '../../base/index.ts'
-import { loadServerTls } from '../../transport/index.ts'
+import { type CertificateFacts, certificateFacts, loadServerTls } from '../../transport/index.ts'
 import type { HttpsFiles } from '../config.ts'
 
 /** By asking, not by watching: that also works through links that are switched over. */
@@ -43,6 +43,11 @@ export class HttpsCertificate {
   /** For the server that is made with it. Whether a certificate of a client counts is decided for each request. */
   get serverOptions(): SecureContextOptions & { requestCert: boolean; rejectUnauthorized: boolean } {
     return { ...this.#context, requestCert: this.#options.files.clientCa !== null, rejectUnauthorized: false }
+  }
+
+  /** What it shows now. */
+  get facts(): CertificateFacts {
+    return certificateFacts(new X509Certificate(this.#context.cert as string))
   }
 
   /** Connections from now on get the newest certificate; those that are there live on. */
