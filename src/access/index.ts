@@ -32,6 +32,7 @@ export {
   decide,
   explain,
   type Grant,
+  grantsOf,
   OPEN_POLICY,
   type Policy,
   type Rule,
@@ -43,4 +44,4 @@ export { ANONYMOUS, isPrincipal, type Subject, type Via } from './subject.ts'
 export { type IssuedTicket, TICKET_LIMITS, type TicketLimits, Tickets } from './tickets.ts'
 export { changeTokens, loadTokens } from './token-file.ts'
 export { TokenStore, type TokenStoreOptions } from './token-store.ts'
-export { TOKEN_NAME, TOKEN_NAME_ACCEPTS, type TokenMatch, type TokenRecord, timeOf } from './tokens.ts'
+export { TOKEN_NAME, TOKEN_NAME_ACCEPTS, type TokenMatch, type TokenRecord, TokenTable, timeOf } from './tokens.ts'

@@ -107,8 +107,13 @@ export function allowed(policy: Policy, subject: Subject, action: Action, port: 
 
 /** All that a subject may on a port, in the order of {@link CAPABILITIES}: for pages that hide what would be refused. */
 export function capabilitiesOn(policy: Policy, subject: Subject, port: PortFacts | null): Capability[] {
-  const grants = [...policy.rules.filter(({ who }) => isMeant(who, subject)), ...subject.grants]
+  const grants = grantsOf(policy, subject)
   return CAPABILITIES.filter((needs) => grants.some((grant) => allows(grant, needs, port)))
+}
+
+/** Everything that gives a subject something: rules that are for it, then what came with it. */
+export function grantsOf(policy: Policy, subject: Subject): Grant[] {
+  return [...policy.rules.filter(({ who }) => isMeant(who, subject)), ...subject.grants]
 }
 
 /** The decision in words: its reason first, then what each rule and right has to say to it. */

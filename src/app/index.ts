@@ -8,6 +8,7 @@ export type {
   PortState,
   ServerEvent,
 } from '../vspc/index.ts'
+export { defaultTokens } from './access/settings.ts'
 export type { ApplianceEvent, ApplianceInfo, PlanInfo } from './appliance-view.ts'
 export { type Config, type ConfigInputs, effectiveSettings, loadConfig } from './config.ts'
 export { configSchema, LOG_LEVELS, type LogLevel, type Settings, WRITER_POLICIES } from './config-schema.ts'

@@ -154,6 +154,8 @@ const ENVIRONMENT: readonly (readonly [string, string])[] = [
   ['VSPC_TOKEN', 'access token'],
   ['VSPC_TOKEN_FILE', 'file with the access token'],
   ['VSPC_CA_FILE', 'PEM file of the authorities to trust for https'],
+  ['VSPC_CERT_FILE', 'PEM file of a client certificate, for servers with mutual TLS; VSPC_KEY_FILE its key'],
+  ['VSPC_TOKENS', "the server's file of tokens, for vspc serve and vspc token"],
   ['VSPC_CONFIG', 'configuration file of the server'],
   ['VSPC_ESCAPE', 'escape character of vspc attach'],
   ['VSPC_LOG_LEVEL', 'how much is logged; with debug, failures come with a stack'],

@@ -80,7 +80,8 @@ export async function removeTokens(names: readonly string[], path: string): Prom
   })
 }
 
-export async function hashToken(): Promise<void> {
+/** Whole, in one line. @throws VspcError VSPC_USAGE. */
+export async function readSecret(): Promise<string> {
   if (process.stdin.isTTY) printNote('paste the token, then press Enter and Ctrl-D')
   const chunks: Buffer[] = []
   let bytes = 0
@@ -90,7 +91,11 @@ export async function hashToken(): Promise<void> {
     if (bytes > MAX_INPUT_BYTES)
       throw new VspcError('VSPC_USAGE', 'what comes from standard input is no token: it is too long')
   }
-  const token = Buffer.concat(chunks).toString('latin1').trim()
+  return Buffer.concat(chunks).toString('latin1').trim()
+}
+
+export async function hashToken(): Promise<void> {
+  const token = await readSecret()
   const fault = token === '' ? 'nothing came from standard input' : secretFault(TOKEN_PREFIX, token)
   if (fault !== null) throw new VspcError('VSPC_USAGE', `this is no token of "vspc token add": ${fault}`)
   printData(`${digestOf(token)}\n`)

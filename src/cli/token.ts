@@ -1,13 +1,19 @@
+import { mkdir } from 'node:fs/promises'
+import { dirname } from 'node:path'
 import type { Command } from 'commander'
 import { loadTokens } from '../access/index.ts'
+import { type Config, defaultTokens, loadConfig } from '../app/index.ts'
 import { systemClock, VspcError } from '../base/index.ts'
-import { printData } from './output.ts'
+import { printData, printNote } from './output.ts'
+import { addServerOptions } from './server-address.ts'
 import { type Column, formatTable } from './table.ts'
-import { addToken, hashToken, removeTokens } from './token-change.ts'
+import { addToken, hashToken, readSecret, removeTokens } from './token-change.ts'
+import { type CheckFlags, checkTokenRights } from './token-check.ts'
 import { TOKEN_HELP } from './token-help.ts'
 
 export interface TokenFlags {
   tokens?: string
+  config?: string
   json?: true
 }
 
@@ -27,14 +33,20 @@ export function registerToken(program: Command): void {
     .option('--group <group>', 'a group it is in; may be repeated', collect)
     .option('--ports <selector>', "where --role counts (default '*'); may be repeated", collect)
     .option('--expires <when>', '90d, 12h, 2030-01-31 or a time in UTC (default: never)')
-    .action((name: string, flags: AddFlags) => addToken(name, flags, fileOf(flags)))
+    .action(add)
   leaf(token, 'list')
     .description('List the tokens of the file')
-    .action((flags: TokenFlags) => list(flags, fileOf(flags)))
+    .action((flags: TokenFlags) => list(flags, locate(flags).path))
   leaf(token, 'remove')
     .description('Remove tokens: they stop working within seconds')
     .argument('<name...>', 'their names')
-    .action((names: string[], flags: TokenFlags) => removeTokens(names, fileOf(flags)))
+    .action((names: string[], flags: TokenFlags) => removeTokens(names, locate(flags).path))
+  addServerOptions(leaf(token, 'check'))
+    .description('Say who a token is and what it may: from VSPC_TOKEN, --token-file or standard input')
+    .option('--vm <name>', 'what it may on the VM of that name, and why')
+    .option('--uuid <uuid>', 'the same, of that UUID')
+    .option('--host <address>', 'the same, connected from that host')
+    .action(checkRights)
   token
     .command('hash')
     .description('Print the SHA-256 of a token that comes from standard input')
@@ -45,7 +57,8 @@ export function registerToken(program: Command): void {
 function leaf(token: Command, name: string): Command {
   return token
     .command(name)
-    .option('--tokens <file>', "the server's file of tokens (env VSPC_TOKENS)")
+    .option('--tokens <file>', "the server's file of tokens (env VSPC_TOKENS; default: that of the configuration)")
+    .option('--config <file>', "the server's configuration (env VSPC_CONFIG)")
     .option('--json', 'print JSON')
     .addHelpText('after', TOKEN_HELP)
 }
@@ -54,10 +67,34 @@ function collect(value: string, before: string[] = []): string[] {
   return [...before, value]
 }
 
-function fileOf({ tokens }: TokenFlags): string {
-  const path = tokens ?? process.env['VSPC_TOKENS']
-  if (path) return path
-  throw new VspcError('VSPC_USAGE', "which file? Give the server's file of tokens as --tokens FILE, or in VSPC_TOKENS")
+/** The server's file, and its configuration where that had to be looked into. */
+interface Located {
+  readonly path: string
+  readonly config: Config | null
+}
+
+function locate({ tokens, config: file }: TokenFlags): Located {
+  const named = tokens ?? (process.env['VSPC_TOKENS'] || undefined)
+  if (named !== undefined && file === undefined) return { path: named, config: null }
+  const config = loadConfig({ env: process.env, flags: {}, ...(file === undefined ? {} : { file }) })
+  return { path: named ?? config.access?.tokens ?? defaultTokens(config.dataDir), config }
+}
+
+/** Rules count, too: the configuration is looked at wherever the file is. A server has both. */
+function checkRights(flags: CheckFlags & TokenFlags): Promise<void> {
+  const file = flags.config === undefined ? {} : { file: flags.config }
+  const config = flags.server === undefined ? loadConfig({ env: process.env, flags: {}, ...file }) : null
+  return checkTokenRights(flags, flags.server === undefined ? locate(flags).path : '', config, readSecret)
+}
+
+/** Where nobody has named a file, the folder may not be there yet, and the server may not ask for tokens at all. */
+async function add(name: string, flags: AddFlags): Promise<void> {
+  const { path, config } = locate(flags)
+  if (config !== null) await mkdir(dirname(path), { recursive: true, mode: 0o700 })
+  await addToken(name, flags, path)
+  if (config !== null && config.access === null) {
+    printNote(`note: in ${path}; a server asks for tokens once it is told to: vspc serve --tokens ${path}`)
+  }
 }
 
 const COLUMNS: readonly Column[] = [

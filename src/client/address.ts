@@ -9,6 +9,18 @@ export interface ServerAddress {
   readonly token: string | null
   /** PEM text of the authorities to trust instead of the system's. */
   readonly ca: string | null
+  /** What is shown to servers that ask for a certificate: PEM texts. */
+  readonly identity?: ClientIdentity
+}
+
+export interface ClientIdentity {
+  readonly cert: string
+  readonly key: string
+}
+
+/** For node:https and ws. */
+export function tlsOptionsOf({ ca, identity }: ServerAddress): { ca?: string; cert?: string; key?: string } {
+  return { ...(ca === null ? {} : { ca }), ...identity }
 }
 
 /** @throws VspcError VSPC_USAGE naming `source`, where the text came from. */

@@ -1,7 +1,7 @@
 import { WebSocket } from 'ws'
 import { type Clock, cleanText, type Timer, VspcError } from '../base/index.ts'
 import type { ConsoleMessage, ConsoleMode, ConsoleRequest } from '../vspc/index.ts'
-import type { ServerAddress } from './address.ts'
+import { type ServerAddress, tlsOptionsOf } from './address.ts'
 import { parseConsoleMessage } from './console-message.ts'
 import { endpointPath, notOurs, portSegment, readProblem, requestHeaders, unreachable } from './requests.ts'
 import { TIMING } from './timing.ts'
@@ -82,7 +82,7 @@ class WebSocketConsole implements ConsoleConnection {
       headers: requestHeaders(address),
       handshakeTimeout: TIMING.answerMs,
       perMessageDeflate: false,
-      ...(address.ca === null ? {} : { ca: address.ca }),
+      ...tlsOptionsOf(address),
     })
     this.#socket.on('open', () => this.#watchSilence())
     this.#socket.on('message', (data, isBinary) => this.#received(data as Buffer, isBinary))

@@ -10,7 +10,7 @@ export type {
   PortState,
   ServerEvent,
 } from '../vspc/index.ts'
-export { checkToken, DEFAULT_SERVER, parseServerUrl, type ServerAddress } from './address.ts'
+export { type ClientIdentity, checkToken, DEFAULT_SERVER, parseServerUrl, type ServerAddress } from './address.ts'
 export { AnsiScanner, type AnsiSink, MAX_SEQUENCE } from './ansi.ts'
 export {
   type ConsoleConnection,

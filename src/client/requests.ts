@@ -1,7 +1,7 @@
 import { request as httpRequest, type IncomingMessage } from 'node:http'
 import { request as httpsRequest } from 'node:https'
 import { CODES, cleanMessage, cleanText, type ErrorCode, VspcError } from '../base/index.ts'
-import type { ServerAddress } from './address.ts'
+import { type ServerAddress, tlsOptionsOf } from './address.ts'
 import { TIMING } from './timing.ts'
 
 /** A started answer with status 2xx; whoever gets it reads or destroys `body`. */
@@ -41,7 +41,7 @@ export class ServerClient {
   }
 
   #request(path: string, signal: AbortSignal | undefined): Promise<IncomingMessage> {
-    const { url, ca } = this.address
+    const { url } = this.address
     const send = url.protocol === 'https:' ? httpsRequest : httpRequest
     return new Promise((resolve, reject) => {
       const request = send(
@@ -50,7 +50,7 @@ export class ServerClient {
           port: url.port,
           path: endpointPath(this.address, path),
           headers: requestHeaders(this.address),
-          ...(ca === null ? {} : { ca }),
+          ...tlsOptionsOf(this.address),
           ...(signal ? { signal } : {}),
           // A connection kept for later would keep nothing but this process.
           agent: false,
@@ -126,8 +126,11 @@ function codeOfStatus(status: number): ErrorCode {
     case 422:
       return 'VSPC_REQUEST_INVALID'
     case 401:
+      return 'VSPC_ACCESS_LOGIN'
     case 403:
       return 'VSPC_NOT_ALLOWED'
+    case 429:
+      return 'VSPC_ACCESS_FAILURES'
     case 404:
       return 'VSPC_PORT_NOT_FOUND'
     case 409:
@@ -146,9 +149,10 @@ function codeOfStatus(status: number): ErrorCode {
 
 function withHint(code: ErrorCode, status: number, message: string, address: ServerAddress): string {
   if (code === 'VSPC_PORT_NOT_FOUND' && !message.includes('vspc ports')) return `${message} (see 'vspc ports')`
-  if (status === 401 && address.token === null) {
+  if (status === 401 && address.token === null && address.identity === undefined) {
     return `${message} (no token given: use --token-file, VSPC_TOKEN_FILE or VSPC_TOKEN)`
   }
+  if (code === 'VSPC_ACCESS_DENIED') return `${message} (see 'vspc token check --server ${address.url.href}')`
   return message
 }
 
@@ -168,6 +172,8 @@ export function unreachable(address: ServerAddress, cause: Error & { code?: stri
     text = `cannot find the host of ${where}: check --server or VSPC_SERVER`
   } else if (code === 'ETIMEDOUT') {
     text = `the server at ${where} does not answer: check --server or VSPC_SERVER, and firewalls in between`
+  } else if (/^ERR_SSL_TLSV\d+_ALERT|^ERR_SSL_SSLV3_ALERT|^ERR_OSSL_/.test(code)) {
+    text = `TLS with ${where} failed (${cleanText(cause.message)}): check --cert-file and --key-file`
   } else if (/^(CERT_|UNABLE_TO_|SELF_SIGNED_|DEPTH_ZERO_|ERR_TLS_CERT)/.test(code)) {
     text = `the certificate of ${where} is not trusted (${cleanText(cause.message)}): name its authority with --ca-file`
   } else if (code === 'EPROTO' || code === 'HPE_INVALID_CONSTANT') {

@@ -1,4 +1,4 @@
-import { type Clock, liveClock } from '../base/index.ts'
+import { type Clock, liveClock, VspcError } from '../base/index.ts'
 import type { PortInfo } from '../vspc/index.ts'
 import { checkToken, DEFAULT_SERVER, parseServerUrl, type ServerAddress } from './address.ts'
 import { type OpenConsole, webSocketConsoles } from './console-connection.ts'
@@ -16,6 +16,9 @@ export interface ConnectOptions {
   readonly token?: string
   /** PEM text of the authorities to trust instead of the system's. */
   readonly ca?: string
+  /** PEM texts of a client certificate and its key, for servers with mutual TLS; both or none. */
+  readonly cert?: string
+  readonly key?: string
 }
 
 export interface RequestOptions {
@@ -46,11 +49,13 @@ export interface PortLog extends AsyncIterable<Uint8Array> {
  * Every failure is a VspcError whose `code` is one of docs/errors.md; aborts reject with the signal's reason.
  * @throws VspcError VSPC_USAGE for an address or token that cannot be one.
  */
-export function connect({ server = DEFAULT_SERVER, token, ca }: ConnectOptions = {}): VspcClient {
+export function connect({ server = DEFAULT_SERVER, token, ca, cert, key }: ConnectOptions = {}): VspcClient {
+  if ((cert === undefined) !== (key === undefined)) throw new VspcError('VSPC_USAGE', 'cert and key go together')
   return new VspcClient({
     url: parseServerUrl(server, 'server'),
     token: token === undefined ? null : checkToken(token, 'token'),
     ca: ca ?? null,
+    ...(cert === undefined || key === undefined ? {} : { identity: { cert, key } }),
   })
 }
 

@@ -2,7 +2,8 @@ import { mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from 'node
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { describe, expect, onTestFinished, test } from 'vitest'
-import { digestOf, loadTokens, secretFault, TOKEN_PREFIX } from '../../src/access/index.ts'
+import { digestOf, loadTokens, newSecret, secretFault, TOKEN_PREFIX } from '../../src/access/index.ts'
+import { loadConfig } from '../../src/app/index.ts'
 import { parseExpiry } from '../../src/cli/token-change.ts'
 import { runVspc } from '../support/cli.ts'
 
@@ -57,7 +58,6 @@ test('what cannot be done is said, changes nothing, and prints no token', async 
     [['add', 'x', '--role', 'viewer', '--ports', 'hosts:1', ...at], 2, 'selects no ports'],
     [['add', 'x', '--ports', 'web*', ...at], 2, 'give --role, too'],
     [['add', 'x', '--expires', 'soon', ...at], 2, 'write 12h, 90d'],
-    [['add', 'x'], 2, 'VSPC_TOKENS'],
     [['remove', 'ci', 'cd', ...at], 3, 'there is no token cd'],
     [['list', '--tokens', `${file}.no`], 1, 'vspc token add'],
   ]
@@ -123,5 +123,63 @@ describe('--expires', () => {
     '2099-01-01',
   ])('"%s" is refused', (text) => {
     expect(() => parseExpiry(text, now)).toThrow(expect.objectContaining({ code: 'VSPC_USAGE' }))
+  })
+})
+
+describe('token check', () => {
+  async function withToken(config: string): Promise<{ folder: string; token: string; config: string }> {
+    const folder = mkdtempSync(join(tmpdir(), 'vspc-token-'))
+    onTestFinished(() => rmSync(folder, { recursive: true, force: true }))
+    const file = join(folder, 'vspc.yaml')
+    writeFileSync(file, `dataDir: ${folder}\n${config}`)
+    const added = await runVspc(['token', 'add', 'ci', '--role', 'viewer', '--ports', 'ci-*', '--config', file])
+    expect(added.code).toBe(0)
+    return { folder, token: added.stdout.toString().trim(), config: file }
+  }
+
+  test('says who it is and what it may, by the rules of the configuration, too; without repeating it', async () => {
+    const { token, config } = await withToken(
+      'access:\n  rules:\n    - { who: [token:ci], can: [write], ports: [web1] }\n',
+    )
+    const args = ['token', 'check', '--config', config]
+    const plain = await runVspc(args, { env: { VSPC_TOKEN: token } })
+    expect([plain.code, plain.stdout.toString()]).toEqual([
+      0,
+      'token ci, never expires\ngroups: none\non all ports: nothing\n' +
+        '  write on name:web1 (access.rules[0])\n  read on name:ci-* (token ci)\n',
+    ])
+    const one = await runVspc([...args, '--vm', 'web1'], { input: token })
+    expect(one.stdout.toString()).toContain('on web1: list, read, write\n')
+    expect(one.stdout.toString()).toContain('allowed by access.rules[0]')
+    expect(plain.stdout + one.stdout.toString() + plain.stderr + one.stderr).not.toContain(token.slice(6, 30))
+    const json = await runVspc([...args, '--vm', 'ci-7', '--json'], { input: token })
+    expect(JSON.parse(json.stdout.toString())).toMatchObject({ who: 'ci', everywhere: [], here: ['list', 'read'] })
+  })
+
+  test('one that is unknown or broken ends with exit code 4', async () => {
+    const { token, config } = await withToken('')
+    const other = newSecret(TOKEN_PREFIX)
+    for (const [input, why] of [
+      [other, 'does not have it'],
+      [token.slice(0, -3), 'a part is missing'],
+    ] as const) {
+      const { code, stdout, stderr } = await runVspc(['token', 'check', '--config', config], { input })
+      expect([code, stdout.length]).toEqual([4, 0])
+      expect(stderr).toContain(why)
+      expect(stderr).not.toContain(input.slice(6, 30))
+    }
+  })
+
+  test('without any file named, commands and server agree on one in the data directory', async () => {
+    const home = mkdtempSync(join(tmpdir(), 'vspc-home-'))
+    onTestFinished(() => rmSync(home, { recursive: true, force: true }))
+    const env = { HOME: home }
+    const added = await runVspc(['token', 'add', 'ci', '--role', 'viewer'], { env })
+    const path = join(home, '.local/state/vspc/tokens.json')
+    expect(added.stderr).toContain(`vspc serve --tokens ${path}`)
+    expect(loadConfig({ env, flags: { access: { rules: [] } } }).access?.tokens).toBe(path)
+    expect((await runVspc(['token', 'list'], { env })).stdout.toString()).toContain('viewer')
+    // Nothing else of an existing file: who has one need not be asked.
+    expect(loadConfig({ env, flags: {} }).access).toBeNull()
   })
 })
