@@ -42,10 +42,6 @@ export function checkHttp(
   if (!has('httpClientCa') && layers.some(({ access }) => access?.certificates !== undefined)) {
     report('access', 'access.certificates needs httpClientCa, the CA that client certificates must come from')
   }
-  // Until it asks who somebody is: else it would be a way around.
-  if (config.telnet !== null && config.access !== null) {
-    report('telnet', 'telnet asks nobody who they are, and access wants to know: use one of them')
-  }
   if (problems.length > before) return
   try {
     checkBinding(config)

@@ -37,6 +37,7 @@ import { type HistoryKind, type LogLevel, type Settings, SettingsSchema, type Wr
 import { type HttpAddress, parseHttpAddress } from './http-address.ts'
 import { parsePublicName } from './http-guard.ts'
 import { type LogFilesConfig, type LogFilesSettings, readLogFiles } from './log-files/settings.ts'
+import { parseEscape } from './telnet/escape.ts'
 import { parseTelnetMenu, parseTelnetPorts, type TelnetLayer, type TelnetSettings } from './telnet/settings.ts'
 
 const MAX_SERVICE_URI_LENGTH = 1024
@@ -146,12 +147,18 @@ class LayerReader {
       menu: menu === undefined ? undefined : this.#attempt(['telnet', 'menu'], () => parseTelnetMenu(menu)),
       notices: same.notices,
       binary: same.binary,
+      escape: this.#escape('escape', same.escape),
+      portEscape: this.#escape('portEscape', same.portEscape),
     }
   }
 
   #logFiles(settings: LogFilesSettings | undefined): LogFilesConfig | undefined {
     if (settings === undefined) return undefined
     return this.#attempt(['logFiles'], () => readLogFiles(settings, (path) => this.#resolve(path)))
+  }
+
+  #escape(name: 'escape' | 'portEscape', text: string | undefined): TelnetLayer['escape'] {
+    return text === undefined ? undefined : this.#attempt(['telnet', name], () => parseEscape(text, name))
   }
 
   #report(path: SettingPath, code: ErrorCode, message: string): void {

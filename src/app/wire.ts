@@ -170,9 +170,9 @@ export class RunningApp {
   }
 
   async #startTelnet(config: TelnetConfig): Promise<void> {
-    const { server, metrics, log } = this.#parts
+    const { server, access, metrics, log } = this.#parts
     const { dataDir } = this.#config
-    this.#telnet = await TelnetAccess.start({ config, server, dataDir, log })
+    this.#telnet = await TelnetAccess.start({ config, server, access, dataDir, log })
     addTelnetMetrics(metrics.registry, this.#telnet)
   }
 

@@ -259,6 +259,18 @@ export const LIMITS = {
     max: 604_800_000,
     why: 'while somebody waits, a console that may write and has typed nothing for so long gives way to the first in the queue; 0 = never',
   },
+  telnetLoginMs: {
+    default: 60_000,
+    min: 1_000,
+    max: 3_600_000,
+    why: 'a Telnet client that has not shown a token by then is holding a connection',
+  },
+  telnetMenuIdleMs: {
+    default: 600_000,
+    min: 0,
+    max: 604_800_000,
+    why: 'a Telnet client at whose menu nothing was typed for so long is sent away; 0 = never. Consoles stay',
+  },
   maxTelnetConnections: {
     default: 1_000,
     min: 1,

@@ -1,5 +1,9 @@
 /** Telnet's bytes and option numbers, spelt as in the RFCs and IANA's registry. */
 
+/** RFC 1184 commands, sent by clients that were told to send signals. */
+export const EOF = 236
+export const SUSP = 237
+export const ABORT = 238
 /** RFC 854 commands. */
 export const SE = 240
 export const NOP = 241
@@ -37,6 +41,9 @@ export const OPTION = {
 } as const
 
 const COMMAND_NAMES: Record<number, string> = {
+  [EOF]: 'EOF',
+  [SUSP]: 'SUSP',
+  [ABORT]: 'ABORT',
   [SE]: 'SE',
   [NOP]: 'NOP',
   [DM]: 'DM',

@@ -1,4 +1,5 @@
 export {
+  ABORT,
   AO,
   AYT,
   BRK,
@@ -8,6 +9,7 @@ export {
   DONT,
   EC,
   EL,
+  EOF,
   GA,
   IAC,
   IP,
@@ -16,6 +18,7 @@ export {
   optionName,
   SB,
   SE,
+  SUSP,
   type Verb,
   WILL,
   WONT,

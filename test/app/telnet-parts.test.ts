@@ -24,17 +24,28 @@ describe('settings', () => {
     }
   }
 
+  const DEFAULTS = { notices: true, binary: true, escape: { first: 5, second: 0x63 }, portEscape: null }
+
   test('none, each alone, and both; they come out as they went in', () => {
     expect(load(undefined).telnet).toBeNull()
     expect(load({ ports: 'off', menu: 'off' }).telnet).toBeNull()
     const ports = { host: '127.0.0.1', first: 13400, last: 13999 }
-    expect(load({ ports: '13400-13999' }).telnet).toEqual({ ports, menu: null, notices: true, binary: true })
-    const both = load({ ports: '[::1]:13400-13400', menu: 'localhost:13399', notices: false, binary: false })
+    expect(load({ ports: '13400-13999' }).telnet).toEqual({ ...DEFAULTS, ports, menu: null })
+    const both = load({
+      ports: '[::1]:13400-13400',
+      menu: 'localhost:13399',
+      notices: false,
+      binary: false,
+      escape: '^Xq',
+      portEscape: '^ec',
+    })
     expect(both.telnet).toEqual({
       ports: { host: '::1', first: 13400, last: 13400 },
       menu: { host: 'localhost', tcpPort: 13399 },
       notices: false,
       binary: false,
+      escape: { first: 0x18, second: 0x71 },
+      portEscape: { first: 5, second: 0x63 },
     })
     expect(load(effectiveSettings(both).telnet).telnet).toEqual(both.telnet)
   })
@@ -50,6 +61,8 @@ describe('settings', () => {
     [{ ports: '20-10' }, /end before they begin/],
     [{ ports: '13400-13999', menu: '127.0.0.1:13500' }, /telnet.menu is on TCP port 13500, one of telnet.ports/],
     [{ prots: '13400-13999' }, /"telnet.prots" is not a setting; .* did you mean ports\?/],
+    [{ escape: 'c' }, /telnet.escape "c" cannot begin a command; accepted is a control key and another one/],
+    [{ portEscape: '^[c' }, /telnet.portEscape "\^\[c" cannot begin a command: that control key is Enter, the begin/],
     [{ notices: 'no' }, /telnet.notices is the text "no"; accepted is true or false/],
   ])('%o is refused with what is accepted', (telnet, fault) => {
     expect(faults(telnet)).toMatch(fault)
@@ -125,7 +138,7 @@ describe('the menu', () => {
     expect(first(said(menu, ''))).toBe('Serial ports: 19 to 36 of 40')
     expect(said(menu, '')).toMatch(/^Serial ports: 37 to 40 of 40\r\n 37 {2}web37 {2}online {5}10\.0\.0\.1\r\n/)
     expect(first(said(menu, ''))).toBe('Serial ports: 1 to 18 of 40')
-    expect(menu.answer('38')).toEqual({ kind: 'attach', entry: many[37], mode: 'write' })
+    expect(menu.answer('38')).toEqual({ kind: 'attach', entry: many[37], mode: null, force: false })
   })
 
   test('numbers mean what was shown last, also when VMs have come since', () => {
@@ -140,10 +153,14 @@ describe('the menu', () => {
   test('a whole name counts more than those that contain it; a unique part, or beginning of an id, is enough', () => {
     const menu = new Menu(() => [entry('web'), entry('web2'), entry('DB', '564d-1'), entry('q')])
     menu.open()
-    expect(menu.answer('web')).toMatchObject({ kind: 'attach', entry: { name: 'web' }, mode: 'write' })
+    expect(menu.answer('web')).toMatchObject({ kind: 'attach', entry: { name: 'web' }, mode: null })
     expect(menu.answer(' s  db ')).toMatchObject({ kind: 'attach', entry: { name: 'DB' }, mode: 'read' })
     expect(menu.answer('564D')).toMatchObject({ kind: 'attach', entry: { name: 'DB' } })
     expect(first(said(menu, 'we'))).toBe('Serial ports with "we": 2')
+    expect(menu.answer('x web')).toMatchObject({ entry: { name: 'web' }, mode: 'exclusive', force: false })
+    expect(menu.answer('f db')).toMatchObject({ entry: { name: 'DB' }, mode: 'write', force: true })
+    expect(menu.answer('w db')).toMatchObject({ kind: 'who', entry: { name: 'DB' } })
+    expect(menu.answer('w')).toEqual({ kind: 'who', entry: null })
     expect(menu.answer('q')).toEqual({ kind: 'leave' })
   })
 
@@ -162,7 +179,7 @@ describe('the menu', () => {
 })
 
 test('what is told: states and hosts, each once', () => {
-  const words = new TelnetWords('esx1')
+  const words = new TelnetWords('esx1', null)
   const state = (now: 'online' | 'offline' | 'migrating', host: string, reason = '') =>
     words.of({ type: 'state', state: now, host, reason })
   expect([

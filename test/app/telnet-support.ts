@@ -67,7 +67,9 @@ export class BareClient extends EventEmitter {
   }
 
   async hears(text: string): Promise<void> {
-    await until(this, () => this.text.includes(text))
+    await until(this, () => this.text.includes(text)).catch(() => {
+      throw new Error(`no ${JSON.stringify(text)} came; what came: ${JSON.stringify(this.text.slice(-800))}`)
+    })
   }
 
   /** Waits for `text`, and resolves with what came before it since the last call. */

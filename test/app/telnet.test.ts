@@ -6,7 +6,27 @@ import { join } from 'node:path'
 import { describe, expect, onTestFinished, test } from 'vitest'
 import { loadConfig, type Settings } from '../../src/app/index.ts'
 import type { Limits } from '../../src/base/index.ts'
-import { AYT, BRK, DO, DONT, IAC, IP, SB, SE, WILL, WONT } from '../../src/telnet/index.ts'
+import {
+  ABORT,
+  AO,
+  AYT,
+  BRK,
+  DM,
+  DO,
+  DONT,
+  EC,
+  EL,
+  EOF,
+  GA,
+  IAC,
+  IP,
+  NOP,
+  SB,
+  SE,
+  SUSP,
+  WILL,
+  WONT,
+} from '../../src/telnet/index.ts'
 import { type AppUnderTest, eventually, RAW_VM, RawVm, startApp, TestConsole, until } from './support.ts'
 import { BareClient, freeRange, telnetPortOf } from './telnet-support.ts'
 
@@ -129,7 +149,7 @@ describe('a console', () => {
     await vm.hears('a\rb\n')
   })
 
-  test('BRK and IP are a BREAK of the line, a burst of them is one; AYT is answered', async () => {
+  test('BRK is a BREAK of the line, a burst of them is one; AYT is answered', async () => {
     const app = await startTelnet({ listen: [TELNET_VM] })
     const vm = await RawVm.connect(app)
     const client = await attached(app)
@@ -138,13 +158,22 @@ describe('a console', () => {
     await eventually(() => breaks() === 1)
     const since = app.server.clock.now()
     await eventually(() => app.server.clock.now() - since > 60)
-    client.write(latin(...Array.from({ length: 200 }, () => [IAC, IP]).flat()))
+    client.write(latin(...Array.from({ length: 200 }, () => [IAC, BRK]).flat()))
     client.write(latin(IAC, AYT))
     await client.hears('[vspc] yes; vm1 is online on 127.0.0.1\r\n')
     await eventually(() => breaks() === 2)
     client.write('end')
     await vm.hears('end')
     expect(breaks()).toBe(2)
+  })
+
+  test('signals and editing are the keys that a guest has for them; NOP, AO and GA are nothing', async () => {
+    const app = await startTelnet()
+    const vm = await RawVm.connect(app)
+    const client = await attached(app)
+    const codes = [IP, EC, EL, EOF, SUSP, ABORT, NOP, AO, GA, DM]
+    client.write(latin(...codes.flatMap((code) => [0x61, IAC, code]), 0x62))
+    await vm.hears('a\x03a\x7fa\x15a\x04a\x1aa\x1caaaab')
   })
 
   test('a line that cannot carry a BREAK says so', async () => {
@@ -420,16 +449,16 @@ describe('the menu', () => {
     byNumber.write('nobody\r\0')
     expect(await byNumber.next('> ')).toContain('No port is called "nobody".')
     byNumber.write('2\r\0uptime\r\0')
-    await byNumber.next('vm2 (name:vm2), online on 127.0.0.1; to leave: ^] then "quit"\r\n')
+    await byNumber.next('vm2 (name:vm2), online on 127.0.0.1; ^Ec ? for help, ^Ec . leaves\r\n')
     await two.hears('uptime\r')
     await two.print(app, 'up', 'vm2')
     await byNumber.hears('up')
 
     const byName = await atMenu(app)
     byName.write('s VM1\r\n')
-    await byName.next('reading only; to leave: ^] then "quit"\r\n')
+    await byName.next('reading only; ^Ec ? for help, ^Ec . leaves\r\n')
     byName.write('x')
-    await byName.next('what you type is discarded\r\n')
+    await byName.next('what you type is discarded; ^Ec q asks for the keyboard\r\n')
     expect(one.received.length).toBe(0)
 
     const leaving = await atMenu(app)

@@ -2,8 +2,11 @@
 import { errorMessage, type Logger } from '../../base/index.ts'
 import { type ByteStream, formatHostPort, type Listening, listen, NO_LAYERS } from '../../transport/index.ts'
 import type { Port, Server } from '../../vspc/index.ts'
+import type { AccessControl } from '../access/control.ts'
+import { factsOf } from '../access/visitor.ts'
 import { TelnetConnection } from './connection.ts'
 import { TelnetConsole } from './console.ts'
+import { TelnetLogin } from './login.ts'
 import { type ListedPort, MenuUser } from './menu-user.ts'
 import { NO_TELNET, type TelnetConfig } from './settings.ts'
 import { TelnetTcpPorts } from './tcp-ports.ts'
@@ -14,6 +17,7 @@ const LIST_MS = 500
 export interface TelnetOptions {
   readonly config: TelnetConfig
   readonly server: Server
+  readonly access: AccessControl
   readonly dataDir: string
   readonly log: Logger
 }
@@ -27,6 +31,7 @@ export class TelnetCounters {
 export class TelnetAccess {
   readonly counters = new TelnetCounters()
   readonly #server: Server
+  readonly #access: AccessControl
   readonly #log: Logger
   readonly #ports: TelnetTcpPorts
   readonly #connections = new Set<TelnetConnection>()
@@ -38,8 +43,9 @@ export class TelnetAccess {
   #stopping = false
   #allClosed: () => void = () => {}
 
-  private constructor({ server, dataDir, log }: Omit<TelnetOptions, 'config'>) {
+  private constructor({ server, access, dataDir, log }: Omit<TelnetOptions, 'config'>) {
     this.#server = server
+    this.#access = access
     this.#log = log
     this.#ports = new TelnetTcpPorts({
       server,
@@ -152,7 +158,7 @@ export class TelnetAccess {
       return null
     }
     this.counters.accepted++
-    const connection: TelnetConnection = new TelnetConnection(stream, server, this.#config.binary, () => {
+    const connection: TelnetConnection = new TelnetConnection(stream, server, this.#access, this.#config.binary, () => {
       this.#connections.delete(connection)
       if (this.#connections.size === 0) this.#allClosed()
     })
@@ -161,19 +167,35 @@ export class TelnetAccess {
   }
 
   #acceptPort(port: Port, stream: ByteStream): void {
-    const connection = this.#accept(stream)
-    if (connection === null) return
-    const console = new TelnetConsole(connection, port, this.#config.notices)
-    connection.start(console)
-    console.attach('write')
+    this.#enter(stream, (connection) => {
+      if (!connection.visitor.may('port.list', factsOf(port))) {
+        connection.say('there is nothing here for you')
+        connection.end()
+        return
+      }
+      const { notices, portEscape } = this.#config
+      const console = new TelnetConsole(connection, port, { notices, escape: portEscape, back: null })
+      connection.handOver(console)
+      console.attach({ mode: null })
+    })
   }
 
   #acceptMenu(stream: ByteStream): void {
+    this.#enter(stream, (connection) => {
+      const menu = new MenuUser(connection, () => this.#listed(), this.#config)
+      connection.handOver(menu)
+      menu.open()
+    })
+  }
+
+  /** Nothing is shown before it is known who it is. */
+  #enter(stream: ByteStream, enter: (connection: TelnetConnection) => void): void {
     const connection = this.#accept(stream)
     if (connection === null) return
-    const menu = new MenuUser(connection, () => this.#listed(), this.#config.notices)
-    connection.start(menu)
-    menu.open()
+    const login = new TelnetLogin(connection, () => enter(connection))
+    connection.start(login)
+    if (this.#access.isOpen) enter(connection)
+    else login.open()
   }
 
   #listed(): readonly ListedPort[] {

@@ -18,9 +18,13 @@ import {
 } from '../../telnet/index.ts'
 import type { ByteStream } from '../../transport/index.ts'
 import type { Server } from '../../vspc/index.ts'
+import type { AccessControl } from '../access/control.ts'
+import type { Visitor } from '../access/visitor.ts'
 
 /** More than this unsent: lines for people are left out. */
 const SAY_BYTES = 65_536
+/** More than this unsent: keys are not echoed. */
+const ECHO_BYTES = 32_768
 const LF = 10
 
 /** What a client is connected to. */
@@ -37,7 +41,13 @@ export interface TelnetUser {
 
 export class TelnetConnection implements TelnetOwner {
   readonly server: Server
-  readonly peer: string
+  readonly access: AccessControl
+  /** Where from: shown to others, and recorded. */
+  readonly from: string
+  /** The same, for limits. */
+  readonly address: string
+  /** Who it is, as far as known. */
+  visitor: Visitor
   readonly #stream: ByteStream
   readonly #session: TelnetSession
   readonly #input = new NvtInput()
@@ -46,6 +56,8 @@ export class TelnetConnection implements TelnetOwner {
   #user: TelnetUser | null = null
   #atLineStart = true
   #over = false
+  /** What is sent meanwhile goes out at its end. */
+  #receiving = false
   #deadline: Timer | null = null
 
   /**
@@ -53,9 +65,12 @@ export class TelnetConnection implements TelnetOwner {
    * @param binary offer BINARY.
    * @param closed called once, when the socket is.
    */
-  constructor(stream: ByteStream, server: Server, binary: boolean, closed: () => void) {
+  constructor(stream: ByteStream, server: Server, access: AccessControl, binary: boolean, closed: () => void) {
     this.server = server
-    this.peer = stream.peer.display
+    this.access = access
+    this.from = `telnet:${stream.peer.display}`
+    this.address = stream.peer.address ?? stream.peer.display
+    this.visitor = access.anonymous(this.from, this.address)
     this.#stream = stream
     this.#closed = closed
     this.#session = new TelnetSession(this, binary ? PERSON_POLICY : PERSON_NVT_POLICY, server.limits)
@@ -66,7 +81,7 @@ export class TelnetConnection implements TelnetOwner {
     this.#user = user
     const { socket } = this.#stream
     socket.on('error', () => socket.destroy())
-    socket.on('data', (chunk: Uint8Array) => this.#session.receive(chunk))
+    socket.on('data', (chunk: Uint8Array) => this.#receive(chunk))
     socket.on('drain', () => setImmediate(() => this.#user?.drained()))
     socket.on('end', () => this.end())
     socket.on('close', () => {
@@ -112,6 +127,18 @@ export class TelnetConnection implements TelnetOwner {
     this.print(`${this.#atLineStart ? '' : '\r\n'}[vspc] ${cleanText(text, 500)}\r\n`)
   }
 
+  /** The beginning of a line that somebody is to complete. */
+  ask(text: string): void {
+    this.print(`${this.#atLineStart ? '' : '\r\n'}[vspc] ${text}`)
+  }
+
+  /** What somebody types into a line of ours. */
+  echo(text: string | Uint8Array): void {
+    if (!this.echoes) return
+    if (typeof text === 'string') this.print(text)
+    else if (this.unsent <= ECHO_BYTES) this.send(text)
+  }
+
   /** Text for people. Left out when the client is far behind. */
   print(text: string): void {
     if (this.unsent <= SAY_BYTES) this.send(new TextEncoder().encode(text))
@@ -130,9 +157,17 @@ export class TelnetConnection implements TelnetOwner {
     const { socket } = this.#stream
     const { limits, clock, stopping } = this.server
     this.#deadline = clock.after(stopping ? limits.drainMs : limits.closeMs, () => socket.destroy())
-    socket.end()
+    if (!this.#receiving) socket.end()
     // Unread input would turn the close into a reset, which may overtake what is being flushed.
     socket.resume()
+  }
+
+  #receive(chunk: Uint8Array): void {
+    this.#receiving = true
+    this.#session.receive(chunk)
+    this.#receiving = false
+    // What was said last has only now been sent.
+    if (this.#over) this.#stream.socket.end()
   }
 
   #leave(): void {

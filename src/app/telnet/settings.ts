@@ -2,6 +2,7 @@
 import { errorMessage, VspcError } from '../../base/index.ts'
 import { formatHostPort } from '../../transport/index.ts'
 import { type HttpAddress, isLoopbackAddress, parseHttpAddress } from '../http-address.ts'
+import { DEFAULT_ESCAPE, type EscapeSequence, formatEscape } from './escape.ts'
 
 /** As it stands in a file. */
 export interface TelnetSettings {
@@ -9,6 +10,8 @@ export interface TelnetSettings {
   menu?: string
   notices?: boolean
   binary?: boolean
+  escape?: string
+  portEscape?: string
 }
 
 /** TCP ports of one loopback address, `first` to `last`. */
@@ -25,10 +28,21 @@ export interface TelnetConfig {
   readonly notices: boolean
   /** Offer BINARY, and not only agree to it. */
   readonly binary: boolean
+  /** What begins a command at consoles opened from the menu; null: nothing does. */
+  readonly escape: EscapeSequence | null
+  /** The same at a serial port's own TCP port. */
+  readonly portEscape: EscapeSequence | null
 }
 
 /** Nobody is let in. */
-export const NO_TELNET: TelnetConfig = { ports: null, menu: null, notices: true, binary: true }
+export const NO_TELNET: TelnetConfig = {
+  ports: null,
+  menu: null,
+  notices: true,
+  binary: true,
+  escape: DEFAULT_ESCAPE,
+  portEscape: null,
+}
 
 /** What one source of settings says; undefined where it says nothing. */
 export type TelnetLayer = { readonly [Name in keyof TelnetConfig]: TelnetConfig[Name] | undefined }
@@ -64,6 +78,20 @@ export const TELNET_SCHEMA = {
       description:
         'Offer BINARY (RFC 856) in both directions, so that clients pass all 8 bits. `false`: only where the client asks ' +
         'for it; for clients that then send Enter as two characters.',
+    },
+    escape: {
+      type: 'string',
+      default: formatEscape(DEFAULT_ESCAPE),
+      description:
+        'Begins a command at a console opened from the menu, such as `^Ec ?` for help: a control key, then another key. ' +
+        '`off`: there are none, and all that is typed goes to the VM.',
+      accepts: 'a control key and another one, such as "^Ec", or "off"',
+    },
+    portEscape: {
+      type: 'string',
+      default: 'off',
+      description: "The same at a serial port's own TCP port, where all bytes pass unless this is set.",
+      accepts: 'a control key and another one, such as "^Ec", or "off"',
     },
   },
 } as const
@@ -115,15 +143,29 @@ export function layTelnet(layers: readonly (TelnetLayer | undefined)[]): TelnetC
   const ports = first('ports') ?? null
   const menu = first('menu') ?? null
   if (ports === null && menu === null) return null
-  return { ports, menu, notices: first('notices') ?? true, binary: first('binary') ?? true }
+  return {
+    ports,
+    menu,
+    notices: first('notices') ?? NO_TELNET.notices,
+    binary: first('binary') ?? NO_TELNET.binary,
+    escape: orDefault(first('escape'), NO_TELNET.escape),
+    portEscape: orDefault(first('portEscape'), NO_TELNET.portEscape),
+  }
+}
+
+/** Null is a value. */
+function orDefault<Value>(value: Value | undefined, byDefault: Value): Value {
+  return value === undefined ? byDefault : value
 }
 
 /** As it would stand in a file. */
-export function telnetSettings({ ports, menu, notices, binary }: TelnetConfig): TelnetSettings {
+export function telnetSettings({ ports, menu, notices, binary, ...keys }: TelnetConfig): TelnetSettings {
   return {
     ports: ports === null ? 'off' : `${formatHostPort(ports.host, ports.first)}-${ports.last}`,
     menu: menu === null ? 'off' : formatHostPort(menu.host, menu.tcpPort),
     notices,
     binary,
+    escape: formatEscape(keys.escape),
+    portEscape: formatEscape(keys.portEscape),
   }
 }
