@@ -20,6 +20,7 @@ import {
   type SettingPath,
   type SettingsSource,
 } from '../config/index.ts'
+import { type HooksConfig, readHooksSection } from '../hooks/index.ts'
 import {
   type Endpoint,
   type EndpointPattern,
@@ -37,6 +38,7 @@ import { type HistoryKind, type LogLevel, type Settings, SettingsSchema, type Wr
 import { type HttpAddress, parseHttpAddress } from './http-address.ts'
 import { parsePublicName } from './http-guard.ts'
 import { type LogFilesConfig, type LogFilesSettings, readLogFiles } from './log-files/settings.ts'
+import { EVENT_TYPES } from './schemas.ts'
 import { parseEscape } from './telnet/escape.ts'
 import { parseTelnetMenu, parseTelnetPorts, type TelnetLayer, type TelnetSettings } from './telnet/settings.ts'
 
@@ -69,6 +71,7 @@ export interface ConfigLayer {
   readonly telnet: TelnetLayer | undefined
   readonly access: AccessLayer | undefined
   readonly alerts: AlertsConfig | undefined
+  readonly hooks: HooksConfig | undefined
   readonly limits: Partial<Limits>
 }
 
@@ -117,6 +120,10 @@ class LayerReader {
       guestinfo: this.#guestinfo(settings.guestinfo),
       telnet: settings.telnet === undefined ? undefined : this.#telnet(settings.telnet),
       access: settings.access === undefined ? undefined : this.#access(settings.access),
+      hooks:
+        settings.hooks === undefined
+          ? undefined
+          : readHooksSection(settings.hooks, this.#source, this.#problems, EVENT_TYPES),
       alerts:
         settings.alerts === undefined ? undefined : readAlertsSection(settings.alerts, this.#source, this.#problems),
       limits: (settings.limits ?? {}) as Partial<Limits>,

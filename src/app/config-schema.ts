@@ -14,6 +14,7 @@ import {
 } from '../appliance/index.ts'
 import { LIMITS, type LimitName } from '../base/index.ts'
 import type { SchemaNode } from '../config/index.ts'
+import { HOOKS_SCHEMA, type HookSettings } from '../hooks/index.ts'
 import { DEFAULT_TRUSTED_PROXIES } from '../transport/index.ts'
 import { ACCESS_SECTION, type AccessSettings } from './access/settings.ts'
 import { LOG_FILES_SCHEMA, type LogFilesSettings } from './log-files/settings.ts'
@@ -194,6 +195,7 @@ export const SettingsSchema = Type.Object(
     telnet: Type.Optional(section<TelnetSettings>(TELNET_SCHEMA)),
     access: Type.Optional(section<AccessSettings>(ACCESS_SECTION)),
     alerts: Type.Optional(section<AlertsSettings>(ALERTS_SCHEMA)),
+    hooks: Type.Optional(section<HookSettings[]>(HOOKS_SCHEMA)),
     limits: Type.Optional(limitsSchema()),
   },
   { additionalProperties: false, title: 'Configuration of vspc' },

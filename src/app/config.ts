@@ -22,6 +22,7 @@ import {
   type SettingPath,
   type SettingsSource,
 } from '../config/index.ts'
+import type { HooksConfig } from '../hooks/index.ts'
 import {
   DEFAULT_TRUSTED_PROXIES,
   type Endpoint,
@@ -90,6 +91,8 @@ export interface Config {
   readonly telnet: TelnetConfig | null
   /** Null: output is not looked at. */
   readonly alerts: AlertsConfig | null
+  /** Null: nobody is told of events. */
+  readonly hooks: HooksConfig | null
   readonly limits: Limits
 }
 
@@ -161,6 +164,7 @@ export function loadConfig(inputs: ConfigInputs): Config {
     guestinfo,
     telnet: layTelnet(layers.map(({ telnet }) => telnet)),
     alerts: firstOf(layers, 'alerts') ?? null,
+    hooks: firstOf(layers, 'hooks') ?? null,
     limits: limitsWith(Object.assign({}, ...layers.map(({ limits }) => limits).reverse())),
   }
   // What is missing because it was wrong would only cause further complaints.
@@ -226,6 +230,7 @@ export function effectiveSettings(config: Config): Settings {
       ? {}
       : { access: effectiveAccess(config.access, config.audit) }),
     ...(config.alerts === null ? {} : { alerts: alertsSettings(config.alerts) }),
+    ...(config.hooks === null ? {} : { hooks: [...config.hooks.settings] }),
     limits: { ...config.limits },
   }
 }

@@ -12,6 +12,7 @@ const LIVE: readonly (keyof Settings)[] = [
   'access',
   'telnet',
   'alerts',
+  'hooks',
 ]
 /** Given to the system or to the recorder once, at the start. */
 const FIXED_LIMITS: readonly LimitName[] = [

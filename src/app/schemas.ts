@@ -352,6 +352,16 @@ const EVENTS = {
   alert: tagged('alert', { at, port, alert: { $ref: 'AlertInfo#' } }),
 } satisfies Record<ServerEvent['type'], { properties: { at: object; port: object } }>
 
+/** Of all events, whoever makes them. */
+export const EVENT_TYPES: readonly string[] = [...Object.values(EVENTS), ...APPLIANCE_EVENTS, ...GUESTINFO_EVENTS].map(
+  typeOf,
+)
+
+function typeOf(schema: object): string {
+  const { properties } = schema as { properties: { type: { const: string } } }
+  return properties.type.const
+}
+
 /** Schemas with a name of their own in the document. */
 export const NAMED_SCHEMAS: readonly object[] = [
   PortInfoSchema,

@@ -17,6 +17,7 @@ import { GuestinfoFollower } from './guestinfo.ts'
 import { type HealthSources, HistoryTroubles, readHealth } from './health.ts'
 import type { HealthInfo } from './health-view.ts'
 import { closeHistories, openHistories } from './histories.ts'
+import { EventHooks } from './hooks.ts'
 import { HttpServer } from './http.ts'
 import { LogFiles } from './log-files/log-files.ts'
 import { type AppLogger, createLogger } from './logger.ts'
@@ -24,6 +25,7 @@ import { Metrics } from './metrics.ts'
 import { addAlertMetrics } from './metrics-alerts.ts'
 import { addApplianceMetrics } from './metrics-appliance.ts'
 import { addGuestinfoMetrics } from './metrics-guestinfo.ts'
+import { addHookMetrics } from './metrics-hooks.ts'
 import { addDiskMetrics } from './metrics-process.ts'
 import { planReload, type ReloadPlan } from './reload.ts'
 import type { Readiness } from './routes-health.ts'
@@ -120,6 +122,7 @@ export class RunningApp {
     this.log.setLevel(next.logLevel)
     this.#parts.tracker?.check()
     if (plan.changed.includes('alerts')) this.#parts.alerts.use(next.alerts)
+    if (plan.changed.includes('hooks')) this.#parts.hooks.use(next.hooks)
     return plan
   }
 
@@ -136,6 +139,7 @@ export class RunningApp {
     const { server, access, metrics, tracker, guestinfo, alerts, log } = this.#parts
     for (const warning of bindingWarnings(config)) log.warn({}, warning)
     addAccessMetrics(metrics.registry, access)
+    this.#parts.hooks.use(config.hooks)
     if (config.alerts !== null) alerts.use(config.alerts)
     await server.start()
     if (config.logFiles !== null && server.histories.persistent) {
@@ -200,6 +204,8 @@ export class RunningApp {
       () => Promise.all([server.stop(), this.#telnet?.stop(), guestinfo?.stop(drainMs), tracker?.stop(drainMs)]),
       () => this.#http?.stop(),
       () => alerts.close(),
+      // Who is told of the end, too.
+      () => this.#parts.hooks.stop(drainMs),
       () => recorder?.close(drainMs),
       () => access.close(),
       () => this.#logFiles?.close(drainMs),
@@ -236,6 +242,7 @@ interface Parts {
   readonly tracker: ApplianceTracker | null
   readonly guestinfo: GuestinfoFollower | null
   readonly alerts: Alerts
+  readonly hooks: EventHooks
   readonly log: AppLogger
 }
 
@@ -282,7 +289,10 @@ async function makeServer(config: Config, log: AppLogger): Promise<Omit<Parts, '
   if (guestinfo !== null) addGuestinfoMetrics(metrics.registry, guestinfo)
   const alerts = new Alerts(server, log)
   addAlertMetrics(metrics.registry, alerts)
-  return { server, histories, troubles, metrics, recorder, tracker, guestinfo, alerts, log }
+  const sources = [tracker, guestinfo].filter((one) => one !== null)
+  const hooks = new EventHooks(server, sources, log, productVersion())
+  addHookMetrics(metrics.registry, hooks.hooks)
+  return { server, histories, troubles, metrics, recorder, tracker, guestinfo, alerts, hooks, log }
 }
 
 function makeTracker({ track, vsphere }: Config, log: AppLogger): ApplianceTracker | null {

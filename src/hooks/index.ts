@@ -1,0 +1,5 @@
+export type { HookEvent } from './event.ts'
+export type { Hook, Outcome } from './hook.ts'
+export { Hooks, type HooksOptions, tryHook } from './hooks.ts'
+export { HOOKS_SCHEMA, type HookSettings, type HooksConfig, readHooksSection } from './hooks-config.ts'
+export type { HookCounters } from './queue.ts'
