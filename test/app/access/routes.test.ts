@@ -34,6 +34,7 @@ const ROWS: Readonly<Record<string, Row>> = {
   'GET /plain': { path: '/plain', needs: 'some', status: 200 },
   'GET /api/v1/ports': { path: '/api/v1/ports', needs: 'some', status: 200 },
   'GET /api/v1/events': { path: '/api/v1/events', needs: 'some', status: 200 },
+  'GET /api/v1/alerts': { path: '/api/v1/alerts', needs: 'some', status: 200 },
   'GET /api/v1/log/search': { path: '/api/v1/log/search?pattern=x', needs: 'some', status: 200 },
   'GET /metrics': { path: '/metrics', needs: 'list', on: 'all', status: 200 },
   'GET /api/v1/health': { path: '/api/v1/health', needs: 'list', on: 'all', status: 200 },
