@@ -7,6 +7,7 @@ import { consoleStream } from './experiments/console-stream.ts'
 import { handshake } from './experiments/handshake.ts'
 import { loss } from './experiments/loss.ts'
 import { roundTrip } from './experiments/round-trip.ts'
+import { search } from './experiments/search.ts'
 import { stream } from './experiments/stream.ts'
 import { stuckConsole } from './experiments/stuck-console.ts'
 import { vmotion } from './experiments/vmotion.ts'
@@ -25,6 +26,7 @@ const EXPERIMENTS: readonly Experiment[] = [
   consoleStream,
   roundTrip,
   vmotion,
+  search,
   stuckConsole,
   loss,
 ]

@@ -87,7 +87,7 @@ const ANSWER = {
 } as const
 
 const ABOUT =
-  'Looks through what is held, oldest output first, in a thread of its own at the lowest priority. Ends when the ' +
+  'Looks through what is held, oldest output first, in a thread of its own at a low priority. Ends when the ' +
   'client goes. 503 VSPC_SEARCH_BUSY where "maxSearches" are under way already.'
 
 /** Asked for each port, before anything of it is looked at. */

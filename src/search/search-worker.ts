@@ -11,7 +11,10 @@ import type { Found, FromWorker, Piece, SearchedPort, SearchQuery, SearchTotals,
 /** Text that is sent at once, and how long it may wait for more. */
 const SEND_CHARACTERS = 65_536
 const SEND_MS = 250
-/** As "nice" has it: a tenth of what the others get while they want all of it. */
+/**
+ * As "nice" has it: a tenth of what another thread gets while both want all of it, and nothing at once while that wakes up.
+ * With 19, a search on a busy machine hardly moves.
+ */
 const NICENESS = 10
 
 const totals: SearchTotals = {
