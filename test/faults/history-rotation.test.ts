@@ -14,6 +14,8 @@ const BYTES_PER_SECOND = 50_000_000
 const HOSTS = 4
 const EACH = Math.round((SECONDS * BYTES_PER_SECOND) / HOSTS)
 
+const NOWHERE = 'counts=true&pattern=nowhere%20to%20be%20found'
+
 interface Searched {
   readonly type: string
   readonly end: string
@@ -32,9 +34,9 @@ test(
         historyPortBytes: 0,
         historyTotalBytes: 0,
         historyVisibleMs: 10_000,
-      // A disk or a processor that others keep busy is not what this is about: see history-disk.test.ts.
-      historyPendingBytes: 1 << 28,
-      historyPendingTotalBytes: 1 << 30,
+        // A disk or a processor that others keep busy is not what this is about: see history-disk.test.ts.
+        historyPendingBytes: 1 << 28,
+        historyPendingTotalBytes: 1 << 30,
       },
     })
     const vms = await Promise.all(
@@ -52,7 +54,7 @@ test(
     const searches = (async () => {
       const ends: Searched[] = []
       while (printing) {
-        const answer = await fetch(`${server.url}/api/v1/log/search?counts=true&pattern=nowhere%20to%20be%20found`)
+        const answer = await fetch(`${server.url}/api/v1/log/search?${NOWHERE}&ports=${uuidOf(ends.length % HOSTS).id}`)
         const last = (await answer.text()).trimEnd().split('\n').at(-1) ?? ''
         ends.push(JSON.parse(last) as Searched)
       }
@@ -64,7 +66,7 @@ test(
     const seconds = (performance.now() - began) / 1000
     printing = false
     const ends = await searches
-  expect(await server.metric('vspc_history_dropped_bytes_total'), server.stderr).toBe(0)
+    expect(await server.metric('vspc_history_dropped_bytes_total'), server.stderr).toBe(0)
     expect(ends.length).toBeGreaterThan(0)
     for (const end of ends) expect(end).toMatchObject({ type: 'end', end: 'complete', skippedBytes: 0, lostBytes: 0 })
 
@@ -76,7 +78,7 @@ test(
       const expected = sent.digest('hex')
       const { body } = await server.log(id)
       expect(createHash('sha256').update(body).digest('hex')).toBe(expected)
-        if (id === vms.at(-1)?.id) expect(await server.stop()).toEqual({ code: 0, signal: null })
+      if (id === vms.at(-1)?.id) expect(await server.stop()).toEqual({ code: 0, signal: null })
     }
     for (const { id, stream } of vms) {
       const folder = join(dataDir, 'ports', id)
