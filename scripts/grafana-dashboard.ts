@@ -286,6 +286,28 @@ const ROWS: readonly (readonly [title: string, panels: readonly PanelSpec[]])[] 
     ],
   ],
   [
+    'Alerts in the output of VMs',
+    [
+      {
+        title: 'Told, by rule',
+        about: 'Panics, oom-kills, I/O errors and what you look for yourself; GET /api/v1/events says in which VM.',
+        unit: 'short',
+        queries: [query('sum by (rule) (increase(vspc_alerts_total{}[$__rate_interval])) > 0', '{{rule}}')],
+      },
+      {
+        title: 'Looked at, and not',
+        about: 'Output held against the rules. Skipped: they were behind. Suppressed: too many of them.',
+        unit: 'Bps',
+        queries: [
+          query(`sum(${rate('vspc_alerts_looked_at_bytes_total{}')})`, 'looked at'),
+          query(`sum(${rate('vspc_alerts_skipped_bytes_total{}')})`, 'skipped'),
+          query(`sum(${rate('vspc_alerts_suppressed_total{}')})`, 'suppressed alerts/s'),
+          query(`sum(${rate('vspc_alerts_failures_total{}')})`, 'failures of the thread/s'),
+        ],
+      },
+    ],
+  ],
+  [
     'Access (where it is configured)',
     [
       {

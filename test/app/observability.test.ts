@@ -65,6 +65,7 @@ const server = sharedApp(work, async () => {
     vsphere: { url: 'https://127.0.0.1:1/sdk', user: 'u', passwordFile, pin: `sha256:${certificate.sha256}` },
     track: { appliance: 'vspc1', vms: ['*'], proxyUri: 'telnet://{host}:13370' },
     guestinfo: { vms: '*' },
+    alerts: {},
   }
 })
 
