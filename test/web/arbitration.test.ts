@@ -3,7 +3,7 @@ import type { Settings } from '../../src/app/index.ts'
 import { ShellGuest } from '../../src/sim/index.ts'
 import { type AppUnderTest, startApp } from '../app/support.ts'
 import { describeWithPeers } from '../support/peers.ts'
-import { startVm, type Tab, withBrowser } from './support.ts'
+import { soon, startVm, type Tab, withBrowser } from './support.ts'
 
 const VSPC: Settings = { listen: ['tcp://127.0.0.1:0'], history: 'memory', writers: 'single' }
 const shell = () => [{ guest: new ShellGuest() }]
@@ -53,11 +53,11 @@ describeWithPeers(['chromium'], 'several people at one console, each in a browse
     await bob.button('Start typing').click()
     await bob.button('Stop waiting').first().click()
     await mode(bob, /^reading/).waitFor()
-    await expect.poll(() => asks(alice, /would like to type/).count()).toBe(0)
+    await soon(() => asks(alice, /would like to type/).count()).toBe(0)
     await bob.button('Start typing').click()
     await asks(alice, /would like to type/).waitFor()
     await alice.button('Keep it').click()
-    await expect.poll(() => asks(alice, /would like to type/).count()).toBe(0)
+    await soon(() => asks(alice, /would like to type/).count()).toBe(0)
     await bob.button('Take over').click()
     await mode(bob, 'you may type').waitFor()
     await alice.news(/you are reading now \(.*took over\)/)
@@ -118,7 +118,7 @@ describeWithPeers(['chromium'], 'several people at one console, each in a browse
     await alice.page.keyboard.press('Enter')
     await asks(bob, /: fine/).waitFor()
     await alice.button('Close').click()
-    await expect.poll(() => asks(alice, /rebooting/).count()).toBe(0)
+    await soon(() => asks(alice, /rebooting/).count()).toBe(0)
   })
 
   test('exclusive keeps others out until it is given up; then it is the turn of who waits', async () => {
@@ -139,9 +139,9 @@ describeWithPeers(['chromium'], 'several people at one console, each in a browse
     const { consoles } = app.server.table.resolve('shared')
     const waiting = [...consoles].find(({ info }) => info.waiting !== null)
     waiting?.close('the test cuts it')
-    await expect.poll(() => bob.sockets).toBe(2)
+    await soon(() => bob.sockets).toBe(2)
     await bob.live()
-    await expect.poll(() => [...consoles].some(({ info }) => info.waiting !== null)).toBe(true)
+    await soon(() => [...consoles].some(({ info }) => info.waiting !== null)).toBe(true)
     await asks(bob, 'You are next').waitFor()
     await alice.button('Stop typing').click()
     await mode(bob, 'you may type').waitFor()

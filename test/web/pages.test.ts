@@ -7,7 +7,7 @@ import { ShellGuest } from '../../src/sim/index.ts'
 import { Port } from '../../src/vspc/port.ts'
 import { type AppUnderTest, startApp } from '../app/support.ts'
 import { describeWithPeers } from '../support/peers.ts'
-import { HOSTS, startVm, withBrowser } from './support.ts'
+import { HOSTS, soon, startVm, withBrowser } from './support.ts'
 
 const VSPC: Settings = { listen: ['tcp://127.0.0.1:0'], history: 'memory' }
 const shell = () => [{ guest: new ShellGuest() }]
@@ -50,7 +50,7 @@ describeWithPeers(['chromium'], 'the pages in Chromium', () => {
     expect(await names()).toEqual(['db-1', 'web-1', 'web-2', 'web-10'])
     await tab.page.keyboard.press('/')
     await tab.page.keyboard.type('WEB 127.0.1.2')
-    await expect.poll(names).toEqual(['web-2', 'web-10'])
+    await soon(names).toEqual(['web-2', 'web-10'])
     expect(tab.page.url()).toContain('#/?q=WEB+127.0.1.2')
     await tab.page.keyboard.press('ArrowDown')
     await tab.page.keyboard.press('ArrowDown')
@@ -64,11 +64,11 @@ describeWithPeers(['chromium'], 'the pages in Chromium', () => {
     // Out of the terminal again, which takes Tab for itself.
     await tab.page.keyboard.press('Control+Shift+L')
     await tab.page.keyboard.press('Escape')
-    await expect.poll(names).toHaveLength(4)
+    await soon(names).toHaveLength(4)
     await tab.open('#/?state=offline&host=127.0.1.1')
     await tab.button('Show all').click()
     await tab.page.getByLabel('Host', { exact: true }).selectOption('127.0.1.1')
-    await expect.poll(names).toEqual(['db-1', 'web-1'])
+    await soon(names).toEqual(['db-1', 'web-1'])
   })
 
   test('a deep link by name opens the console, and the address becomes the lasting one', async () => {

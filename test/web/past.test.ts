@@ -5,7 +5,7 @@ import { expect, onTestFinished, test } from 'vitest'
 import { silentGuest } from '../../src/sim/index.ts'
 import { type AppUnderTest, eventually, startApp } from '../app/support.ts'
 import { describeWithPeers } from '../support/peers.ts'
-import { startVm, type Tab, withBrowser } from './support.ts'
+import { soon, startVm, type Tab, withBrowser } from './support.ts'
 
 /** Numbered lines, more than a terminal holds: some 5 MB. */
 const COUNT = 50_000
@@ -38,7 +38,7 @@ describeWithPeers(['chromium'], 'the history of a port in Chromium', () => {
     const { tab, print } = await chatty()
     await tab.open(`#/ports/chatty?at=${20_000 * LINE_BYTES}`)
     await tab.page.getByText('MB before now').waitFor()
-    await expect.poll(() => numbers(tab)).toContain(20_000)
+    await soon(() => numbers(tab)).toContain(20_000)
     expect(
       await tab.page.locator('.past .xterm-decoration-container > *, .past .xterm-rows span').count(),
     ).toBeGreaterThan(0)
@@ -49,8 +49,8 @@ describeWithPeers(['chromium'], 'the history of a port in Chromium', () => {
       for (let windows = 0; windows < 2; ) {
         const before = await tab.page.locator('.past-strip .span').innerText()
         await tab.page.keyboard.press(key)
-        await expect.poll(() => numbers(tab)).not.toEqual(last)
-        await expect.poll(() => tab.page.locator('.past-strip .span').innerText()).not.toBe('drawing…')
+        await soon(() => numbers(tab)).not.toEqual(last)
+        await soon(() => tab.page.locator('.past-strip .span').innerText()).not.toBe('drawing…')
         const next = await numbers(tab)
         if ((await tab.page.locator('.past-strip .span').innerText()) !== before) windows++
         expect(next, crossed).toEqual(Array.from(next, (_, at) => (next[0] ?? 0) + at))
@@ -81,37 +81,37 @@ describeWithPeers(['chromium'], 'the history of a port in Chromium', () => {
       await tab.live()
     }
     await tab.button('Oldest').click()
-    await expect.poll(() => numbers(tab)).toContain(0)
+    await soon(() => numbers(tab)).toContain(0)
     expect(await tab.button('Older').isDisabled()).toBe(true)
     await tab.button('Find').click()
     await tab.page.getByLabel('Find in the output').fill('line 002000')
     await tab.page.locator('.strip .count').filter({ hasText: '1 of 1' }).waitFor()
-    await expect.poll(() => numbers(tab)).toContain(2_000)
+    await soon(() => numbers(tab)).toContain(2_000)
     expect(await tab.violations()).toEqual([])
     // Two seconds later something else is printed.
     const { history } = app.server.table.resolve('chatty')
     await tab.button('Back to live').click()
     await tab.live()
     const later = new Date(Date.now() + 1_000)
-    await expect.poll(() => Date.now(), { timeout: 5_000 }).toBeGreaterThan(later.getTime() + 500)
+    await soon(() => Date.now()).toBeGreaterThan(later.getTime() + 500)
     print('printed later\r\n')
     await eventually(() => history.visible > COUNT * LINE_BYTES)
     await tab.open(`#/ports/chatty?time=${later.toISOString()}`)
     await tab.page.getByText('up to now').waitFor()
-    await expect.poll(() => tab.page.locator('.past .xterm-rows').innerText()).toMatch(/printed.later/)
+    await soon(() => tab.page.locator('.past .xterm-rows').innerText()).toMatch(/printed.later/)
     await tab.button('Time…').click()
     await tab.page.getByRole('dialog', { name: 'Go to a time' }).waitFor()
     expect(await tab.violations()).toEqual([])
     await tab.page.getByLabel('Day and time').fill('2001-02-03T04:05:06')
     await tab.page.keyboard.press('Enter')
-    await expect.poll(() => numbers(tab)).toContain(0)
+    await soon(() => numbers(tab)).toContain(0)
   })
 
   test('on a phone it fits', async () => {
     const { tab } = await chatty({ viewport: { width: 390, height: 780 }, isMobile: true, hasTouch: true })
     await tab.open(`#/ports/chatty?at=${20_000 * LINE_BYTES}`)
     await tab.page.getByText('MB before now').waitFor()
-    await expect.poll(() => tab.page.locator('.past .xterm-rows').innerText()).toContain('020000')
+    await soon(() => tab.page.locator('.past .xterm-rows').innerText()).toContain('020000')
     expect(await tab.page.evaluate('document.documentElement.scrollWidth')).toBe(390)
     expect(await tab.violations()).toEqual([])
     await tab.button('Back to live').tap()

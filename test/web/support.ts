@@ -9,6 +9,14 @@ import { peerPath } from '../support/peers.ts'
 // A browser and a server on two cores that others use, too.
 vi.setConfig({ testTimeout: 60_000, hookTimeout: 60_000 })
 
+/** Of what comes over WebSockets. */
+const KEPT_BYTES = 64 << 20
+
+/** As `expect.poll`, with a patience that fits. */
+export function soon<Value>(look: () => Value | Promise<Value>): ReturnType<typeof expect.poll<Value>> {
+  return expect.poll(look, { timeout: 20_000, interval: 50 })
+}
+
 export const HOSTS = [
   { name: 'esx-01', localAddress: '127.0.1.1' },
   { name: 'esx-02', localAddress: '127.0.1.2' },
@@ -43,6 +51,7 @@ export class Tab {
   /** Console bytes over all WebSockets, as they came and went. */
   readonly #received: Buffer[] = []
   readonly sent: string[] = []
+  receivedBytes = 0
   sockets = 0
 
   constructor(page: Page, base: string) {
@@ -57,7 +66,9 @@ export class Tab {
       this.sockets++
       this.#origin(socket.url())
       socket.on('framereceived', ({ payload }) => {
-        if (typeof payload !== 'string') this.#received.push(payload)
+        if (typeof payload === 'string') return
+        this.receivedBytes += payload.length
+        if (this.receivedBytes < KEPT_BYTES) this.#received.push(payload)
       })
       socket.on('framesent', ({ payload }) => {
         if (typeof payload !== 'string') this.sent.push(payload.toString('latin1'))
@@ -66,7 +77,9 @@ export class Tab {
     onTestFinished(() => this.check())
   }
 
+  /** @throws Error when it was too much to keep. */
   get received(): Buffer {
+    if (this.receivedBytes >= KEPT_BYTES) throw new Error(`${this.receivedBytes} bytes came, too many to keep`)
     return Buffer.concat(this.#received)
   }
 
@@ -106,8 +119,8 @@ export class Tab {
     return rows.map((row) => row.replaceAll('\u00a0', ' ').trimEnd()).join('\n')
   }
 
-  async shows(text: string): Promise<void> {
-    await vi.waitFor(async () => expect(await this.shown()).toContain(text), { timeout: 20_000, interval: 50 })
+  async shows(text: string, timeout = 20_000): Promise<void> {
+    await vi.waitFor(async () => expect(await this.shown()).toContain(text), { timeout, interval: 50 })
   }
 
   async news(text: string | RegExp): Promise<void> {

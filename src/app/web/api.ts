@@ -2,6 +2,7 @@
 import type { PortInfo } from '../../vspc/index.ts'
 import type { ApplianceInfo } from '../appliance-view.ts'
 import { portPath } from './places.ts'
+import { authorization, refused } from './session.ts'
 
 /** A server that does not answer in this time is away. */
 const ANSWER_MS = 15_000
@@ -62,13 +63,34 @@ export async function fetchOffsetAt(id: string, time: string): Promise<number> {
   return Number(answer.headers.get('x-vspc-start'))
 }
 
+/** Good once, to open a WebSocket with, which can send no header. */
+export async function fetchTicket(): Promise<string> {
+  const answer = await getAnswer('api/v1/tickets', 'POST')
+  return ((await answer.json()) as { ticket: string }).ticket
+}
+
+/** A port's log, for whom a link would not do: it sends no header. */
+export async function saveLog(id: string): Promise<void> {
+  // As long as it takes.
+  const answer = await getAnswer(portPath(id, '/log'), 'GET', new AbortController().signal)
+  const url = URL.createObjectURL(await answer.blob())
+  const name = /filename="([^"]+)"/.exec(answer.headers.get('content-disposition') ?? '')?.[1] ?? 'console.log'
+  const link = document.createElement('a')
+  link.href = url
+  link.download = name
+  link.click()
+  // The browser has begun to read it by then, or never will.
+  window.setTimeout(() => URL.revokeObjectURL(url), 60_000)
+}
+
 /** Null where this server does not follow its appliance's host. */
 export async function fetchAppliance(): Promise<ApplianceInfo | null> {
   try {
     const info = await getJson<ApplianceInfo>('api/v1/appliance')
     return info.tracking ? info : null
   } catch (error) {
-    if (error instanceof ApiError && error.status === 404) return null
+    // Not there, or not for us.
+    if (error instanceof ApiError && (error.status === 404 || error.status === 403)) return null
     throw error
   }
 }
@@ -84,20 +106,18 @@ async function getJson<Body>(path: string): Promise<Body> {
 }
 
 /** @throws ApiError. */
-async function getAnswer(path: string, method: 'GET' | 'HEAD' = 'GET'): Promise<Response> {
+async function getAnswer(path: string, method = 'GET', signal = AbortSignal.timeout(ANSWER_MS)): Promise<Response> {
   let answer: Response
   try {
-    answer = await fetch(path, { method, signal: AbortSignal.timeout(ANSWER_MS), cache: 'no-store' })
+    answer = await fetch(path, { method, headers: authorization(), signal, cache: 'no-store' })
   } catch (error) {
     throw away(error)
   }
   if (answer.ok) return answer
   const problem = (await answer.json().catch(() => ({}))) as { code?: unknown; detail?: unknown }
-  throw new ApiError(
-    answer.status,
-    String(problem.code ?? ''),
-    String(problem.detail ?? `the server answered ${answer.status}`),
-  )
+  const detail = String(problem.detail ?? `the server answered ${answer.status}`)
+  if (answer.status === 401) refused(detail)
+  throw new ApiError(answer.status, String(problem.code ?? ''), detail)
 }
 
 function away(error: unknown): ApiError {

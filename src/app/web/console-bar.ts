@@ -18,6 +18,8 @@ export interface ConsoleActions {
   tellSize(): void
   who(): void
   say(): void
+  /** The link to the log was pressed. */
+  save(event: Event): void
   toggleSpoken(): void
 }
 
@@ -67,7 +69,11 @@ export class ConsoleBar {
         run()
       })
     // The server says that it is to be saved, and as what.
-    const download = (label: string, className: string) => make('a', { className }, label)
+    const download = (label: string, className: string) => {
+      const link = make('a', { className }, label)
+      link.addEventListener('click', (event) => actions.save(event))
+      return link
+    }
     this.#earlier = [
       button('Earlier', 'wide', () => actions.earlier(), 'Load earlier output'),
       item('Load earlier output', () => actions.earlier()),

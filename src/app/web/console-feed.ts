@@ -26,6 +26,8 @@ const STEADY_MS = 5_000
 const ASK_MS = 20_000
 /** After these it would be no use, or rude, to come back by ourselves. */
 const FINAL: readonly string[] = ['VSPC_CONSOLE_KICKED', 'VSPC_ACCESS_DENIED', 'VSPC_ACCESS_LOGIN']
+/** Closed so: the server wants to know who we are. */
+const LOG_IN = 4401
 /** Input that the server has not taken. */
 const UNSENT_BYTES = 1 << 20
 
@@ -186,6 +188,7 @@ export class ConsoleFeed {
         if (generation !== this.#generation) return
         // The server is there and cannot draw: live output is better than none.
         if (error.status === 503 && this.#offset === null) this.#connect()
+        else if (error.status === 401 || error.status === 403) this.#become('refused', error.message ?? '')
         else this.#retry(error.message ?? '')
       },
     )
@@ -339,8 +342,8 @@ export class ConsoleFeed {
       this.#connect()
       return
     }
-    if (refusal !== null && FINAL.includes(refusal.code)) {
-      this.#become('refused', refusal.text)
+    if (code === LOG_IN || (refusal !== null && FINAL.includes(refusal.code))) {
+      this.#become('refused', refusal?.text ?? reason)
       return
     }
     // An offset beyond the server's end: it counts anew.

@@ -7,12 +7,14 @@ import { ConsoleInput } from './console-input.ts'
 import { stateNews } from './console-news.ts'
 import { ConsolePeople } from './console-people.ts'
 import { openSocket } from './console-socket.ts'
-import { copyText, followLink } from './dialogs.ts'
+import { copyFrom, saveFrom } from './console-tools.ts'
+import { followLink } from './dialogs.ts'
 import { make } from './dom.ts'
 import { FindBar } from './find-bar.ts'
 import { PastView } from './past-view.ts'
 import { type PastPlace, portPlace } from './places.ts'
 import type { PortStore } from './port-store.ts'
+import { hasToken } from './session.ts'
 import { Terminal, type TerminalListener } from './terminal.ts'
 import { touchKeys } from './touch-keys.ts'
 import { bytesInWords, clockTime, portName } from './words.ts'
@@ -66,6 +68,7 @@ export class ConsoleView {
       tellSize: () => void this.#input.tellSize(),
       who: () => this.#people.show(),
       say: () => void this.#people.say(),
+      save: (event) => void this.#save(event),
       toggleSpoken: () => this.#toggleSpoken(),
     })
     const host = make('div', { className: 'host-cell' })
@@ -288,7 +291,7 @@ export class ConsoleView {
   #showPort(): void {
     const port = this.#store.ports.get(this.#id)
     const state = this.#state ?? port?.state ?? null
-    const name = port === undefined ? this.#id : portName(port)
+    const name = this.#name()
     this.#bar.showPort(this.#id, name, state, port?.host ?? '')
     document.title = state === 'offline' ? `(offline) ${name} - vspc` : `${name} - vspc`
   }
@@ -318,9 +321,7 @@ export class ConsoleView {
   }
 
   #showFigures(): void {
-    const { cols, rows } = this.#terminal
-    const { offset } = this.#feed
-    this.#bar.showFigures(cols, rows, offset)
+    this.#bar.showFigures(this.#terminal.cols, this.#terminal.rows, this.#feed.offset)
   }
 
   #news(text: string): void {
@@ -341,9 +342,15 @@ export class ConsoleView {
   }
 
   async #copy(): Promise<void> {
-    const selected = this.#shown.selection()
-    const done = await copyText(selected || this.#shown.visibleText())
-    this.#news(!done ? 'the browser does not let us copy' : selected ? 'selection copied' : 'screen copied')
+    this.#news(await copyFrom(this.#shown))
+  }
+
+  /** A link sends no token. */
+  async #save(event: Event): Promise<void> {
+    if (!hasToken()) return
+    event.preventDefault()
+    this.#news('the log is on its way')
+    this.#news(await saveFrom(this.#id))
   }
 
   /** More of what is before; when that is more than a terminal should hold, the part before it. */
@@ -364,8 +371,7 @@ export class ConsoleView {
   }
 
   #toggleSpoken(): void {
-    this.#terminal.setSpoken(!this.#terminal.spoken)
-    this.#news(`output for screen readers is ${this.#terminal.spoken ? 'on' : 'off'}`)
+    this.#news(`output for screen readers is ${this.#terminal.toggleSpoken() ? 'on' : 'off'}`)
   }
 
   #name(): string {

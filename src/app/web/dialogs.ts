@@ -99,6 +99,22 @@ export function agreeOnEnter(input: HTMLInputElement): void {
   input.focus()
 }
 
+/** A token; null = not now. @param problem with the one before. */
+export async function askToken(problem: string): Promise<string | null> {
+  const input = make('input', { type: 'password', autocomplete: 'off', className: 'words', maxLength: 200 })
+  const field = make('label', { className: 'field' }, 'Token ', input)
+  const why = make('p', { className: 'bad', attributes: { role: 'alert' } }, problem)
+  const about =
+    'This server lets in who shows a token: “vspc token add” makes one. It is kept in this tab alone, until that is closed.'
+  const asked = ask(
+    'Log in',
+    [about, ...(problem === '' ? [] : [why]), field],
+    [{ label: 'Log in', value: true, kind: 'main' }],
+  )
+  agreeOnEnter(input)
+  return (await asked) === true ? input.value : null
+}
+
 /** A reason, maybe empty; null = not. */
 export function askKick(who: string): Promise<string | null> {
   return askWords(`Put ${who} out?`, 'Reason, told to all (may be empty)', 'Put out', {

@@ -1,11 +1,12 @@
 /** Wires the page: which view is shown, and what is around it. */
 import { ConsoleView } from './console-view.ts'
-import { showHelp } from './dialogs.ts'
+import { askToken, showHelp } from './dialogs.ts'
 import { byId, setText } from './dom.ts'
 import { ListView } from './list-view.ts'
 import { MovesView } from './moves-view.ts'
 import { parsePlace } from './places.ts'
 import { PortStore } from './port-store.ts'
+import { forget, hasToken, logIn, startSession, watchRefusals, whoAmI } from './session.ts'
 import { allowTerminalStyles } from './terminal-styles.ts'
 import { isDark, startTheme, toggleTheme, watchTheme } from './theme.ts'
 
@@ -65,6 +66,54 @@ function showServer(): void {
   )
 }
 
+/** Asks until a token is right, or nobody wants to. After it everything begins anew. */
+async function askLogin(problem: string): Promise<void> {
+  for (let why = problem; ; ) {
+    const text = await askToken(why)
+    if (text === null) break
+    why = await logIn(text)
+    if (why === '') {
+      location.reload()
+      return
+    }
+  }
+  showWho()
+}
+
+function showWho(): void {
+  const me = whoAmI()
+  const known = me?.accessControl && me.who !== null
+  setText(byId('who'), known ? (me.who ?? '') : '')
+  byId('who').title = known ? `known by ${me.via}` : ''
+  const login = byId('login')
+  // Who comes by a certificate or a proxy logs in and out there.
+  login.hidden = !hasToken() && !(me?.accessControl && me.via === 'anonymous')
+  setText(login, hasToken() ? 'Log out' : 'Log in')
+  // Links send no header.
+  for (const link of document.querySelectorAll<HTMLElement>('.by-link')) link.hidden = hasToken()
+}
+
+function logInOrOut(): void {
+  if (!hasToken()) {
+    void askLogin('')
+    return
+  }
+  forget()
+  location.reload()
+}
+
+async function begin(): Promise<void> {
+  const problem = await startSession()
+  showWho()
+  const me = whoAmI()
+  const stranger = me?.accessControl && me.via === 'anonymous' && me.capabilities.length === 0
+  // A stranger may be let in to some ports all the same: then the question is put aside.
+  if (stranger || problem !== '') await askLogin(problem)
+  else watchRefusals((why) => void askLogin(why))
+  store.start()
+  showPlace(false)
+}
+
 function nameTheme(): void {
   setText(byId('theme'), isDark() ? 'Light' : 'Dark')
 }
@@ -80,13 +129,13 @@ function pageKey(event: KeyboardEvent): void {
   event.preventDefault()
 }
 
+byId('login').addEventListener('click', logInOrOut)
 byId('theme').addEventListener('click', toggleTheme)
 byId('help').addEventListener('click', showHelp)
 watchTheme(nameTheme)
 nameTheme()
 store.watch(showServer)
+document.addEventListener('keydown', pageKey)
 window.addEventListener('hashchange', () => showPlace(false))
 window.addEventListener('vspc-place', () => showPlace(true))
-document.addEventListener('keydown', pageKey)
-store.start()
-showPlace(false)
+void begin()

@@ -1,8 +1,10 @@
 /** All ports as the server has them: asked for once, then kept up to date by its events. */
 import type { PortInfo, ServerEvent } from '../../vspc/index.ts'
 import type { ApplianceEvent } from '../appliance-view.ts'
-import { fetchPorts } from './api.ts'
+import { ApiError, fetchPorts } from './api.ts'
+import { readEvents } from './event-stream.ts'
 import { APPLIANCE_EVENTS, applianceMove, type Move, vmotionMove } from './moves.ts'
+import { authorization, refused } from './session.ts'
 
 /** Counters and times of output are in no event: asked for again this often while somebody looks. */
 const REFRESH_MS = 10_000
@@ -13,7 +15,7 @@ const RECONNECT_MS = 3_000
 /** Moves remembered for their page. */
 const MAX_MOVES = 300
 
-const EVENTS: readonly ServerEvent['type'][] = [
+const EVENTS: readonly string[] = [
   'port-added',
   'port-removed',
   'port-online',
@@ -27,7 +29,8 @@ const EVENTS: readonly ServerEvent['type'][] = [
   'vmotion-refused',
   'console-attached',
   'console-detached',
-]
+  'console-mode',
+] satisfies ServerEvent['type'][]
 
 export class PortStore {
   readonly ports = new Map<string, PortInfo>()
@@ -42,7 +45,8 @@ export class PortStore {
   /** Why the last try failed; empty when it did not. */
   problem = ''
   readonly #watchers = new Set<() => void>()
-  #events: EventSource | null = null
+  /** Ends the stream of events. */
+  #events: (() => void) | null = null
   #refresh = 0
   #loading: Promise<void> | null = null
   #stale = false
@@ -62,35 +66,33 @@ export class PortStore {
 
   #resume(): void {
     if (this.#events !== null) return
-    const events = new EventSource('api/v1/events')
-    this.#events = events
-    events.addEventListener('hello', (event) => {
-      this.serverVersion = String((JSON.parse(event.data) as { version?: unknown }).version ?? '')
-      // What happened while we did not listen is not told.
-      void this.load()
-    })
-    for (const type of EVENTS) {
-      events.addEventListener(type, (event: MessageEvent<string>) => this.#apply(JSON.parse(event.data) as ServerEvent))
-    }
-    for (const type of APPLIANCE_EVENTS) {
-      events.addEventListener(type, (event: MessageEvent<string>) => {
-        this.#moved(applianceMove(JSON.parse(event.data) as ApplianceEvent))
+    this.#events = readEvents('api/v1/events', authorization(), {
+      event: (type, data) => this.#event(type, data),
+      ended: (status, detail) => {
+        this.connected = false
+        this.problem = detail
         this.#tell()
-      })
-    }
-    events.addEventListener('error', () => {
-      this.connected = false
-      this.problem = 'the server is away'
-      this.#tell()
-      // A browser tries again by itself only where the connection was lost, not where the answer was an error.
-      if (events.readyState !== EventSource.CLOSED) return
-      this.#suspend()
-      this.#refresh = window.setTimeout(() => this.#resume(), RECONNECT_MS)
+        this.#suspend()
+        if (status === 401) refused(detail)
+        this.#refresh = window.setTimeout(() => this.#resume(), RECONNECT_MS)
+      },
     })
   }
 
+  #event(type: string, data: string): void {
+    if (type === 'hello') {
+      this.serverVersion = String((JSON.parse(data) as { version?: unknown }).version ?? '')
+      // What happened while we did not listen is not told.
+      void this.load()
+    } else if (EVENTS.includes(type)) this.#apply(JSON.parse(data) as ServerEvent)
+    else if ((APPLIANCE_EVENTS as readonly string[]).includes(type)) {
+      this.#moved(applianceMove(JSON.parse(data) as ApplianceEvent))
+      this.#tell()
+    }
+  }
+
   #suspend(): void {
-    this.#events?.close()
+    this.#events?.()
     this.#events = null
     window.clearTimeout(this.#refresh)
   }
@@ -122,6 +124,8 @@ export class PortStore {
     } catch (error) {
       this.connected = false
       this.problem = error instanceof Error ? error.message : String(error)
+      // What we may no longer see is not shown any longer.
+      if (error instanceof ApiError && (error.status === 401 || error.status === 403)) this.ports.clear()
     }
     this.#tell()
     if (this.#events === null) return

@@ -230,13 +230,11 @@ export class Terminal {
     return this.#fixed
   }
 
-  /** Puts what is printed where screen readers find it; costs speed. */
-  setSpoken(spoken: boolean): void {
+  /** Puts what is printed where screen readers find it, or no longer; costs speed. @returns whether it does now. */
+  toggleSpoken(): boolean {
+    const spoken = !(this.#xterm.options.screenReaderMode ?? false)
     this.#xterm.options.screenReaderMode = spoken
-  }
-
-  get spoken(): boolean {
-    return this.#xterm.options.screenReaderMode ?? false
+    return spoken
   }
 
   fit(): void {
