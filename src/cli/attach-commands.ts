@@ -9,11 +9,14 @@ import type { Terminal } from './tty.ts'
 
 /** What a key after the escape character does: something here, or a request to the server. */
 interface AttachKey {
-  readonly does: 'leave' | 'help' | 'suspend' | 'replay' | ConsoleRequest
+  readonly does: 'leave' | 'help' | 'suspend' | 'replay' | Prompted | ConsoleRequest
   readonly help: string
 }
 
-/** Letters as in conserver's console. */
+/** A line is asked for first. */
+type Prompted = 'say' | 'kick' | 'hand-over'
+
+/** Letters as in conserver's console, where it has them. */
 const KEYS: { readonly [key: string]: AttachKey } = {
   '.': { does: 'leave', help: 'leave' },
   '?': { does: 'help', help: 'this help' },
@@ -21,7 +24,13 @@ const KEYS: { readonly [key: string]: AttachKey } = {
   f: { does: { type: 'mode', mode: 'write', force: true }, help: 'write, whoever holds the port' },
   x: { does: { type: 'mode', mode: 'exclusive' }, help: 'write as the only one' },
   s: { does: { type: 'mode', mode: 'read' }, help: 'spy: read only' },
+  q: { does: { type: 'mode', mode: 'write', wait: true }, help: 'queue: wait until it is your turn to write' },
+  c: { does: { type: 'cancel' }, help: 'cancel waiting' },
+  y: { does: { type: 'yield' }, help: 'yield: read only, and the next in the queue writes' },
+  h: { does: 'hand-over', help: 'hand over to one that waits' },
   w: { does: { type: 'who' }, help: 'who else is attached' },
+  b: { does: 'say', help: 'broadcast a line to all who are attached' },
+  k: { does: 'kick', help: 'kick: end a console' },
   l: { does: { type: 'break' }, help: 'send a break' },
   r: { does: 'replay', help: `show the last ${TIMING.replayLines} lines again` },
   z: { does: 'suspend', help: 'suspend, as Ctrl-Z does in a shell' },
@@ -35,6 +44,8 @@ export interface AttachCommandsHost {
   print(bytes: Uint8Array): void
   /** {@link AttachCommands.holdsOutput} is another. */
   holdChanged(): void
+  /** Has the next line typed here, instead of to the VM; null = given up. */
+  prompt(question: string, done: (text: string | null) => void): void
   leave(): void
 }
 
@@ -102,6 +113,11 @@ export class AttachCommands {
       case 'replay':
         void this.#replay()
         return
+      case 'say':
+      case 'kick':
+      case 'hand-over':
+        this.#prompt(does)
+        return
       default:
         this.#ask(does)
     }
@@ -112,6 +128,23 @@ export class AttachCommands {
     else if (request.type === 'break') this.#host.explain('sending a break')
     else if (request.type === 'who') this.#wantsWho = true
     else if (request.type === 'mode') this.#news.asked(request.mode)
+  }
+
+  #prompt(does: Prompted): void {
+    const { prompt, explain } = this.#host
+    if (does === 'say') {
+      prompt('to all who are attached (Enter sends, Esc gives up):', (text) => {
+        if (text) this.#ask({ type: 'say', text })
+      })
+      return
+    }
+    const question = does === 'kick' ? 'number of the console to end' : 'number of the console to hand over to'
+    prompt(`${question}; ${this.#escape} w lists them (Enter, or Esc to give up):`, (text) => {
+      if (text === null || text === '') return
+      const console = Number(text)
+      if (!/^\d{1,15}$/.test(text)) explain(`"${text}" is no number: nothing was done`)
+      else this.#ask(does === 'kick' ? { type: 'kick', console } : { type: 'yield', to: console })
+    })
   }
 
   #help(): string {

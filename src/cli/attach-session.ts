@@ -5,6 +5,7 @@ import { AttachCommands } from './attach-commands.ts'
 import { ConsoleNews } from './console-news.ts'
 import { EscapeParser, formatKey } from './escape.ts'
 import { CommandExit, EXIT } from './exit-codes.ts'
+import { LinePrompt } from './line-prompt.ts'
 import { Linger } from './linger.ts'
 import { MoveNews } from './move-news.ts'
 import { cleanMessage } from './output.ts'
@@ -23,6 +24,8 @@ export interface AttachOptions {
   /** Piped input goes to the VM without turning line ends into the Enter key. */
   readonly rawInput: boolean
   readonly lingerMs: number
+  /** Where somebody holds the port, wait for so long to write; may be infinite. Null: fail then. */
+  readonly queueMs: number | null
 }
 
 export interface AttachParts {
@@ -55,6 +58,10 @@ class AttachSession {
   readonly #commands: AttachCommands
   readonly #linger: Linger
   #silentHint: Timer | null = null
+  /** Runs, or is infinite, while it waits for its first turn. */
+  #queueEnd: Timer | null = null
+  #waitsToBegin = false
+  #prompt: LinePrompt | null = null
   readonly #news: ConsoleNews
   #finish: (error: Error | null) => void = () => {}
   #over = false
@@ -92,11 +99,13 @@ class AttachSession {
         this.#finish(null)
       },
     })
-    this.#feed = new ConsoleFeed(options, parts.open, this.#feedListener(), parts.clock, parts.random)
+    const target = { ...options, wait: options.queueMs !== null }
+    this.#feed = new ConsoleFeed(target, parts.open, this.#feedListener(), parts.clock, parts.random)
     this.#commands = new AttachCommands(this.#escape ?? 0, this.#feed, this.#news, parts, {
       explain: (text) => this.#explain(text),
       print: (bytes) => this.#print(bytes),
       holdChanged: () => this.#updatePause(),
+      prompt: (question, done) => this.#ask(question, done),
       leave: () => {
         this.#tell(`left ${this.#news.name}`)
         this.#finish(null)
@@ -132,6 +141,7 @@ class AttachSession {
       this.#over = true
       this.#linger.cancel()
       this.#silentHint?.cancel()
+      this.#queueEnd?.cancel()
       terminal.restore()
       await this.#feed.close()
     }
@@ -190,10 +200,32 @@ class AttachSession {
         this.#escape === null ? '' : `, escape is ${formatKey(this.#escape)} then ? for help`,
       )
       this.#feed.request({ type: 'who' })
+      if (this.#options.mode !== 'read' && message.mode === 'read') this.#beginWaiting()
       if (message.state === 'online') {
         this.#silentHint = clock.after(TIMING.silentHintMs, () => this.#hintSilent())
       }
     }
+    // Piped input waits for our turn, too.
+    if (message.mode === this.#options.mode) this.#waitsToBegin = false
+    if (!terminal.interactive && !this.#waitsToBegin) terminal.setInputPaused(false)
+  }
+
+  #beginWaiting(): void {
+    const { queueMs } = this.#options
+    this.#waitsToBegin = true
+    if (queueMs === null || !Number.isFinite(queueMs)) return
+    this.#queueEnd = this.#parts.clock.after(queueMs, () => {
+      const text = `${this.#news.name} is still held by someone else after ${queueMs / 1_000} s`
+      if (this.#waitsToBegin) this.#finish(new VspcError('VSPC_WAIT_TIMEOUT', text))
+    })
+  }
+
+  #turnCame(): void {
+    if (!this.#waitsToBegin || this.#news.mode === 'read') return
+    this.#waitsToBegin = false
+    this.#queueEnd?.cancel()
+    const { terminal } = this.#parts
+    terminal.bell()
     if (!terminal.interactive) terminal.setInputPaused(false)
   }
 
@@ -201,6 +233,7 @@ class AttachSession {
   #granted(message: Attached): boolean {
     const asked = this.#options.mode
     if (asked === 'read' || message.mode === asked || message.mode === 'exclusive') return true
+    if (this.#options.queueMs !== null) return true
     this.#finish(
       this.#explained(
         new VspcError('VSPC_CONSOLE_BUSY', `${cleanText(message.name)} gives ${message.mode} access only`),
@@ -225,6 +258,16 @@ class AttachSession {
         break
       case 'writer':
         if (this.#news.writerChanged(message)) this.#toldReadOnly = false
+        this.#turnCame()
+        break
+      case 'queued':
+        this.#news.queued(message, this.#hint('c', 'ends waiting'))
+        break
+      case 'asked':
+        this.#news.askedFor(message, this.#hint('y', 'hands over'))
+        break
+      case 'said':
+        this.#news.said(message)
         break
       case 'renamed':
         this.#news.renamed(message)
@@ -237,7 +280,8 @@ class AttachSession {
         else this.#news.otherWriters(message.consoles)
         break
       case 'error': {
-        const takeOver = message.code === 'VSPC_CONSOLE_BUSY' ? this.#hint('f', 'takes it over') : ''
+        const hints = this.#hint('q', 'waits for it') + this.#hint('f', 'takes it over')
+        const takeOver = message.code === 'VSPC_CONSOLE_BUSY' ? hints : ''
         this.#explain(cleanMessage(message.message) + takeOver)
         break
       }
@@ -250,7 +294,7 @@ class AttachSession {
   #lost(error: VspcError): void {
     const { terminal } = this.#parts
     this.#silentHint?.cancel()
-    if (terminal.interactive || this.#options.mode === 'read' || this.#inputEnded) {
+    if (terminal.interactive || this.#options.mode === 'read' || this.#inputEnded || this.#waitsToBegin) {
       this.#tell(`${error.message}; reconnecting${this.#hint('.', 'leaves')}`)
       if (terminal.interactive) terminal.setInputPaused(false)
       return
@@ -269,10 +313,24 @@ class AttachSession {
   // Input
 
   readonly #keySink = {
-    data: (bytes: Uint8Array) => this.#send(bytes),
+    data: (bytes: Uint8Array) => {
+      if (this.#prompt) this.#prompt.push(bytes)
+      else this.#send(bytes)
+    },
     command: (byte: number) => {
+      this.#prompt?.cancel()
       if (!this.#over) this.#commands.run(byte)
     },
+  }
+
+  #ask(question: string, done: (text: string | null) => void): void {
+    const { terminal } = this.#parts
+    terminal.notice(question)
+    const prompt = new LinePrompt(terminal, (text) => {
+      this.#prompt = null
+      done(text)
+    })
+    this.#prompt = prompt
   }
 
   #input(bytes: Uint8Array): void {
@@ -333,6 +391,8 @@ class AttachSession {
 
   #explained(error: VspcError): VspcError {
     if (error.code !== 'VSPC_CONSOLE_BUSY' || this.#options.force) return error
-    return new VspcError(error.code, `${error.message}; -f takes it over, -s only watches`, { cause: error })
+    return new VspcError(error.code, `${error.message}; --queue waits, -f takes it over, -s only watches`, {
+      cause: error,
+    })
   }
 }

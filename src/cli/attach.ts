@@ -20,6 +20,8 @@ interface AttachFlags extends ServerOptions {
   escape?: string
   /** Milliseconds; may be infinite. */
   wait?: number
+  /** Milliseconds; may be infinite. */
+  queue?: number
   from?: number
   linger?: number
   rawInput?: true
@@ -36,18 +38,23 @@ stopped. What is typed meanwhile is discarded with a bell: it is never kept and
 sent into whatever runs there later. Keys sent in the moment of the loss may be
 lost too.
 
+All who are attached see who types: ^] w lists them, ^] q waits for the
+keyboard, ^] y hands it over, ^] f takes it, ^] b says something to all, ^] k
+ends a console. Nobody is made to write without having asked.
+
 Piped input is sent with its line ends as the Enter key. After its end, output
 is shown until the guest has been quiet for --linger. There are no escapes in
 piped input, and a lost connection ends it.
 
 Exit codes: 0 left, 2 usage, 3 no such port, 4 not allowed, 5 held by someone
-else, 6 server unreachable, 7 the VM is gone or offline, 124 --wait timed out,
-129 window closed, 130 interrupted, 143 terminated.
+else, 6 server unreachable, 7 the VM is gone or offline, 124 --wait or --queue
+timed out, 129 window closed, 130 interrupted, 143 terminated.
 
 Examples:
   vspc attach web1                        type on web1's console
   vspc attach -s web1/com2                only watch the port labelled com2
   vspc attach -f web1                     take over from whoever holds it
+  vspc attach --queue=10m web1            watch until it is your turn to type
   vspc attach --from -4096 web1           show the last 4096 bytes first
   vspc attach --wait=2m web1              wait for the VM to come up first
   echo uptime | vspc attach web1          send one command, print the answer
@@ -61,6 +68,14 @@ export function registerAttach(program: Command): void {
     .addOption(new Option('-s, --spy', 'read only').conflicts(['force', 'exclusive']))
     .option('-f, --force', 'write even if someone holds the port')
     .option('-x, --exclusive', 'write as the only one')
+    .addOption(
+      new Option(
+        '--queue [=duration]',
+        'where someone holds the port, watch until it is your turn; --queue=5m gives up then',
+      )
+        .argParser((text: string) => (text === '' ? Number.POSITIVE_INFINITY : parseDuration(text, '--queue')))
+        .conflicts(['spy', 'force']),
+    )
     .option('-e, --escape <char>', 'escape character: ^X, one character, or none (env VSPC_ESCAPE; default ^])')
     .option('--wait [=duration]', 'wait until the port is there and online; --wait=30s gives up then', parseWait)
     .option('--from <offset>', 'begin with the output at this offset; negative counts from the end', (text) =>
@@ -89,6 +104,7 @@ async function attach(port: string, flags: AttachFlags): Promise<void> {
   const options = {
     mode: consoleMode(flags),
     force: flags.force === true,
+    queueMs: flags.queue ?? null,
     from: flags.from ?? null,
     quiet: flags.quiet === true,
     escape: escapeText ? parseEscapeChar(escapeText, flags.escape ? '-e' : 'VSPC_ESCAPE') : DEFAULT_ESCAPE,

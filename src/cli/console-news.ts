@@ -101,6 +101,34 @@ export class ConsoleNews {
     this.#otherWriters = who
   }
 
+  /** @param give what hands over, if there is a way. */
+  askedFor({ by, mode, idleTakeoverMs }: Of<'asked'>, give: string): void {
+    const what = mode === 'exclusive' ? 'asks to write alone' : 'asks for the keyboard'
+    const idle = idleTakeoverMs === null ? '' : `, and has it in ${seconds(idleTakeoverMs)} unless you type`
+    this.#tell(`${cleanText(by.who)} (console ${by.id}) ${what}${idle}${give}`)
+  }
+
+  /** @param leave what ends waiting, if there is a way. */
+  queued({ position, holders, idleTakeoverMs, reason }: Of<'queued'>, leave: string): void {
+    // What was asked for comes later, and for a reason.
+    this.#asked = null
+    if (position === 0) {
+      if (reason) this.#tell(`waiting no longer (${cleanText(reason)})`)
+      return
+    }
+    const who = holders.map((one) => cleanText(one.who)).join(', ')
+    const place = position === 1 ? 'you are next' : `you are number ${position} in the queue`
+    const idle =
+      idleTakeoverMs === null || position > 1 ? '' : `; yours in ${seconds(idleTakeoverMs)} if they type nothing`
+    this.#tell(`held by ${who === '' ? 'others' : who}: ${place}${idle}${leave}`)
+  }
+
+  said({ from, text }: Of<'said'>): void {
+    const clean = cleanText(text, 600)
+    if (from === null) this.#tell(`to all: ${clean}`)
+    else this.#tell(from.id === this.#self ? `you to all: ${clean}` : `${cleanText(from.who)} to all: ${clean}`)
+  }
+
   renamed(message: Of<'renamed'>): void {
     this.#name = cleanText(message.name) || this.#name
     this.#tell(`the VM is now called ${this.#name}`)
@@ -113,7 +141,8 @@ export class ConsoleNews {
         .replace('T', ' ')
         .replace(/\.\d+(?=Z$)/, '')
       const you = console.id === this.#self ? ' (you)' : ''
-      return `  ${cleanText(console.who)}, ${cleanText(console.mode)}, since ${since}${you}`
+      const waits = console.waiting ? `, number ${console.waiting} in the queue` : ''
+      return `  ${console.id}  ${cleanText(console.who)}, ${cleanText(console.mode)}${waits}, since ${since}${you}`
     })
     return [`${consoles.length} attached to ${this.#name}:`, ...lines].join('\n')
   }
@@ -130,6 +159,10 @@ export class ConsoleNews {
     else if (this.#state === 'migrating') this.#tellMove('the VM is moving to another host...')
     else this.#tell('the VM is online')
   }
+}
+
+function seconds(ms: number): string {
+  return `${Math.max(1, Math.round(ms / 1_000))} s`
 }
 
 function inBrackets(reason: string): string {

@@ -9,7 +9,7 @@ import { exitOnInterrupt } from './interrupt.ts'
 import { liveClock } from './live-clock.ts'
 import { printData, printNote, writeData } from './output.ts'
 import { resolveServer } from './server-address.ts'
-import { awaitPort, requireOnline, sendOptions, writeMode } from './write-options.ts'
+import { awaitPort, requireOnline, sendOptions, writeAccess } from './write-options.ts'
 
 const HELP = `
 --send and --wait are done in the order given. The console is attached before
@@ -59,8 +59,7 @@ async function expect(port: string, flags: ExpectFlags, plan: ExpectPlan): Promi
   exitOnInterrupt(() => printer?.finish())
   const target = await awaitPort(client, port, flags)
   const console = await client.console(target, {
-    mode: types ? writeMode(flags) : 'read',
-    force: flags.force === true,
+    ...(types ? writeAccess(flags) : { mode: 'read' }),
     from: flags.from ?? 'now',
     ...(printer ? { onOutput: (bytes: Uint8Array) => printer.print(bytes) } : {}),
     onNotice: (notice) => {

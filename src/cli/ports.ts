@@ -124,7 +124,7 @@ function addressOf({ guestinfo }: PortAnswer): string {
 }
 
 /** Also harmless on a terminal: what JSON leaves alone and terminals obey is written as an escape. */
-export function formatPortsJson(list: readonly PortAnswer[]): string {
+export function formatPortsJson(list: readonly object[]): string {
   return JSON.stringify(list, null, 2).replace(
     /[\u007f-\u009f\u2028-\u202e\u2066-\u2069]/g,
     (character) => `\\u${character.charCodeAt(0).toString(16).padStart(4, '0')}`,

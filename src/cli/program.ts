@@ -37,8 +37,23 @@ export const COMMANDS: readonly CommandEntry[] = [
   {
     name: 'attach',
     summary: "open a VM's console",
-    valueByEquals: ['--wait'],
+    valueByEquals: ['--wait', '--queue'],
     load: async () => (await import('./attach.ts')).registerAttach,
+  },
+  {
+    name: 'who',
+    summary: 'list who is attached to the consoles',
+    load: async () => (await import('./who.ts')).registerWho,
+  },
+  {
+    name: 'say',
+    summary: 'say something to those who are attached',
+    load: async () => (await import('./say.ts')).registerSay,
+  },
+  {
+    name: 'kick',
+    summary: 'end a console of somebody else',
+    load: async () => (await import('./kick.ts')).registerKick,
   },
   {
     name: 'log',
@@ -53,13 +68,13 @@ export const COMMANDS: readonly CommandEntry[] = [
   {
     name: 'send',
     summary: "type a line, a file or a break on a VM's console",
-    valueByEquals: ['--wait-port'],
+    valueByEquals: ['--wait-port', '--queue'],
     load: async () => (await import('./send.ts')).registerSend,
   },
   {
     name: 'expect',
     summary: "wait for output on a VM's console, and answer it",
-    valueByEquals: ['--wait-port'],
+    valueByEquals: ['--wait-port', '--queue'],
     load: async () => (await import('./expect.ts')).registerExpect,
   },
   {

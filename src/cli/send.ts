@@ -9,7 +9,14 @@ import { exitOnInterrupt } from './interrupt.ts'
 import { printData } from './output.ts'
 import { EnterKeys } from './piped-input.ts'
 import { addServerOptions, resolveServer, type ServerOptions } from './server-address.ts'
-import { addWriteOptions, awaitPort, requireOnline, sendOptions, type WriteFlags, writeMode } from './write-options.ts'
+import {
+  addWriteOptions,
+  awaitPort,
+  requireOnline,
+  sendOptions,
+  type WriteFlags,
+  writeAccess,
+} from './write-options.ts'
 
 interface SendFlags extends ServerOptions, WriteFlags {
   file?: string
@@ -58,8 +65,7 @@ async function send(port: string, words: string[], flags: SendFlags): Promise<vo
   exitOnInterrupt()
   const target = await awaitPort(client, port, flags)
   const console = await client.console(target, {
-    mode: writeMode(flags),
-    force: flags.force === true,
+    ...writeAccess(flags),
     unread: 'drop',
   })
   try {

@@ -1,6 +1,6 @@
 import { type Command, Option } from 'commander'
 import { VspcError } from '../base/index.ts'
-import type { ConsoleMode, RemoteConsole, SendOptions, VspcClient } from '../client/index.ts'
+import type { ConsoleMode, ConsoleOptions, RemoteConsole, SendOptions, VspcClient } from '../client/index.ts'
 import { parseDuration } from './duration.ts'
 import { printNote } from './output.ts'
 
@@ -8,6 +8,8 @@ import { printNote } from './output.ts'
 export interface WriteFlags {
   force?: true
   exclusive?: true
+  /** Milliseconds; may be infinite. */
+  queue?: number
   /** Undefined: Enter behind every text that does not end with one. */
   enter?: boolean
   charDelay?: number
@@ -20,6 +22,11 @@ export function addWriteOptions(command: Command): Command {
   return command
     .option('-f, --force', 'write even if someone holds the port')
     .option('-x, --exclusive', 'write as the only one')
+    .option(
+      '--queue [=duration]',
+      'where someone holds the port, wait until it is your turn; --queue=5m gives up then',
+      (text) => (text === '' ? Number.POSITIVE_INFINITY : parseDuration(text, '--queue')),
+    )
     .option('--enter', 'Enter behind the text, also where it ends with one')
     .option('--no-enter', 'no Enter behind the text')
     .addOption(duration('--char-delay <duration>', 'pause after each byte, for slow UARTs'))
@@ -42,8 +49,14 @@ export function sendOptions({ charDelay, lineDelay }: WriteFlags): SendOptions {
   }
 }
 
-export function writeMode(flags: WriteFlags): ConsoleMode {
+function writeMode(flags: WriteFlags): ConsoleMode {
   return flags.exclusive ? 'exclusive' : 'write'
+}
+
+/** What a console for these is opened with. */
+export function writeAccess(flags: WriteFlags): Pick<ConsoleOptions, 'mode' | 'force' | 'waitMs'> {
+  const { force, queue } = flags
+  return { mode: writeMode(flags), force: force === true, ...(queue === undefined ? {} : { waitMs: queue }) }
 }
 
 /** The port to attach to: as given, or its id once it is there. @throws VspcError VSPC_WAIT_TIMEOUT. */

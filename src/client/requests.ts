@@ -20,7 +20,20 @@ export class ServerClient {
 
   /** The parsed JSON answer to `GET path`. */
   async getJson(path: string, signal?: AbortSignal): Promise<unknown> {
-    const { body } = await this.open(path, signal)
+    return this.#json(await this.open(path, signal))
+  }
+
+  /** The parsed JSON answer to `POST path` of `value`. */
+  async postJson(path: string, value: unknown, signal?: AbortSignal): Promise<unknown> {
+    return this.#json(await this.#answer(path, { method: 'POST', body: JSON.stringify(value) }, signal))
+  }
+
+  async delete(path: string, signal?: AbortSignal): Promise<void> {
+    const { body } = await this.#answer(path, { method: 'DELETE' }, signal)
+    body.resume()
+  }
+
+  async #json({ body }: Answer): Promise<unknown> {
     const text = await readText(body, TIMING.maxAnswerBytes)
     try {
       return JSON.parse(text)
@@ -34,13 +47,21 @@ export class ServerClient {
    * @throws VspcError VSPC_SERVER_UNREACHABLE, or what the server's problem report says.
    */
   async open(path: string, signal?: AbortSignal): Promise<Answer> {
-    const body = await this.#request(path, signal)
+    return this.#answer(path, {}, signal)
+  }
+
+  async #answer(path: string, what: { method?: string; body?: string }, signal?: AbortSignal): Promise<Answer> {
+    const body = await this.#request(path, what, signal)
     const status = body.statusCode ?? 0
     if (status >= 200 && status < 300) return { headers: body.headers, body }
     throw await readProblem(this.address, status, body)
   }
 
-  #request(path: string, signal: AbortSignal | undefined): Promise<IncomingMessage> {
+  #request(
+    path: string,
+    { method = 'GET', body = '' }: { method?: string; body?: string },
+    signal: AbortSignal | undefined,
+  ): Promise<IncomingMessage> {
     const { url } = this.address
     const send = url.protocol === 'https:' ? httpsRequest : httpRequest
     return new Promise((resolve, reject) => {
@@ -49,7 +70,11 @@ export class ServerClient {
           host: url.hostname.replace(/^\[|\]$/g, ''),
           port: url.port,
           path: endpointPath(this.address, path),
-          headers: requestHeaders(this.address),
+          method,
+          headers: {
+            ...requestHeaders(this.address),
+            ...(body === '' ? {} : { 'content-type': 'application/json', 'content-length': Buffer.byteLength(body) }),
+          },
           ...tlsOptionsOf(this.address),
           ...(signal ? { signal } : {}),
           // A connection kept for later would keep nothing but this process.
@@ -63,7 +88,7 @@ export class ServerClient {
       )
       request.on('timeout', () => request.destroy(Object.assign(new Error('no answer'), { code: 'ETIMEDOUT' })))
       request.on('error', (error) => reject(signal?.aborted ? signal.reason : unreachable(this.address, error)))
-      request.end()
+      request.end(body)
     })
   }
 }

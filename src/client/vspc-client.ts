@@ -1,5 +1,5 @@
 import { type Clock, liveClock, VspcError } from '../base/index.ts'
-import type { PortInfo } from '../vspc/index.ts'
+import type { ConsoleInfo, PortInfo } from '../vspc/index.ts'
 import { checkToken, DEFAULT_SERVER, parseServerUrl, type ServerAddress } from './address.ts'
 import { type OpenConsole, webSocketConsoles } from './console-connection.ts'
 import type { ConsoleOptions } from './console-options.ts'
@@ -98,6 +98,28 @@ export class VspcClient {
     }: { timeoutMs?: number; onWait?: (why: string) => void } = {},
   ): Promise<PortInfo> {
     return waitForPort(this.#requests, port, timeoutMs, this.#clock, onWait)
+  }
+
+  /** Who is attached to a port. */
+  async consoles(port: string, { signal }: RequestOptions = {}): Promise<ConsoleInfo[]> {
+    const list = await this.#requests.getJson(`/api/v1/ports/${portSegment(port)}/consoles`, signal)
+    const valid = Array.isArray(list) && list.every((one) => typeof one?.id === 'number' && typeof one.who === 'string')
+    if (!valid) throw notOurs(this.#requests.address, 'no list of consoles')
+    return list as ConsoleInfo[]
+  }
+
+  /** Ends a console. @throws VspcError VSPC_CONSOLE_NOT_FOUND, VSPC_ACCESS_DENIED. */
+  async kick(port: string, console: number, reason = '', { signal }: RequestOptions = {}): Promise<void> {
+    const query = reason === '' ? '' : `?${new URLSearchParams({ reason })}`
+    await this.#requests.delete(`/api/v1/ports/${portSegment(port)}/consoles/${console}${query}`, signal)
+  }
+
+  /** Says something to all consoles of a port, or (null) of all ports. Resolves to how many were told. */
+  async say(port: string | null, text: string, { signal }: RequestOptions = {}): Promise<number> {
+    const path = port === null ? '/api/v1/messages' : `/api/v1/ports/${portSegment(port)}/messages`
+    const answer = (await this.#requests.postJson(path, { text }, signal)) as { consoles?: unknown } | null
+    if (typeof answer?.consoles !== 'number') throw notOurs(this.#requests.address, 'no number of consoles')
+    return answer.consoles
   }
 
   /** Attaches to a port. The caller closes the console. */

@@ -82,7 +82,10 @@ export class Arbiter {
     const byId = this.#byId()
     const idleTakeoverMs = this.#watchIdle()
     for (const place of changes.places) {
-      if (place.position === 0) this.#post(byId.get(place.id), this.#placeMessage(place, idleTakeoverMs, story))
+      if (place.position > 0) continue
+      // Who has got it is told so next, with the reason.
+      const granted = changes.modes.some(({ id, mode }) => id === place.id && mode === place.mode)
+      this.#post(byId.get(place.id), noLongerWaits(place, granted ? null : story.reason))
     }
     if (changes.modes.length > 0 || story.newWriters) {
       const writers = consoles.filter(({ mode }) => mode !== 'read').map(({ info }) => info)
@@ -94,7 +97,7 @@ export class Arbiter {
       }
     }
     for (const place of changes.places) {
-      if (place.position > 0) this.#post(byId.get(place.id), this.#placeMessage(place, idleTakeoverMs, story))
+      if (place.position > 0) this.#post(byId.get(place.id), this.#placeMessage(place, idleTakeoverMs))
     }
     for (const { waiting, holder } of changes.asks) {
       const asking = byId.get(waiting)
@@ -124,7 +127,7 @@ export class Arbiter {
     const ticket = this.#floor.queue[position - 1]
     if (ticket === undefined) return
     const left = this.#watchIdle()
-    this.answer(console, this.#placeMessage({ ...ticket, position, cause: 'own' }, left, { actor: null, reason: '' }))
+    this.answer(console, this.#placeMessage({ ...ticket, position, cause: 'own' }, left))
   }
 
   /** The policy or the limits are others. */
@@ -166,12 +169,9 @@ export class Arbiter {
     return new Map(this.#consoles().map((console) => [console.id, console]))
   }
 
-  #placeMessage(place: PlaceChange, idleTakeoverMs: number | null, story: Story): ConsoleMessage {
-    const { id, mode, position } = place
-    const message = { type: 'queued', position, mode } as const
-    if (position === 0) return { ...message, holders: [], idleTakeoverMs: null, reason: story.reason }
+  #placeMessage({ id, mode, position }: PlaceChange, idleTakeoverMs: number | null): ConsoleMessage {
     const holders = inTheWay(this.#floor.seats, id, mode, this.#port.core.writers)
-    return { ...message, holders: this.infos(holders), idleTakeoverMs }
+    return { type: 'queued', position, mode, holders: this.infos(holders), idleTakeoverMs }
   }
 
   // Idle take-over
@@ -227,6 +227,11 @@ export class Arbiter {
   }
 }
 
+function noLongerWaits({ mode }: PlaceChange, reason: string | null): ConsoleMessage {
+  const nobody = { holders: [], idleTakeoverMs: null }
+  return { type: 'queued', position: 0, mode, ...nobody, ...(reason === null ? {} : { reason }) }
+}
+
 function personalReason({ cause }: ModeChange, { reason }: Story): string {
-  return cause === 'turn' ? `its turn in the queue: ${reason}` : reason
+  return cause === 'turn' ? `next in the queue: ${reason}` : reason
 }

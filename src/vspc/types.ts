@@ -152,7 +152,7 @@ export type ConsoleMessage =
   | { type: 'writer'; mode: ConsoleMode; writers: ConsoleInfo[]; reason: string; by?: ConsoleInfo }
   /**
    * This console's place in the queue for `mode`, from 1, after each change of it; 0 = it no longer waits, for this
-   * reason. `holders` are in its way; where they stay idle, the first in the queue takes over in `idleTakeoverMs`
+   * reason, or without one because it has the mode: `writer` follows. `holders` are in its way; where they stay idle, the first in the queue takes over in `idleTakeoverMs`
    * (null = never).
    */
   | {

@@ -4,7 +4,7 @@ import { type AttachOptions, runAttach } from '../../src/cli/attach-session.ts'
 import { CommandExit } from '../../src/cli/exit-codes.ts'
 import { TIMING } from '../../src/cli/timing.ts'
 import { CLIENT_TIMING } from '../../src/client/index.ts'
-import type { ConsoleInfo } from '../../src/vspc/types.ts'
+import type { ConsoleInfo, ConsoleMessage } from '../../src/vspc/types.ts'
 import { ScriptedConsoles, ScriptedTerminal } from './scripted-console.ts'
 
 const LOST = new VspcError('VSPC_SERVER_UNREACHABLE', 'connection lost')
@@ -32,6 +32,7 @@ function start(interactive: boolean, options: Partial<AttachOptions> = {}) {
     quiet: false,
     escape: 0x1d,
     rawInput: false,
+    queueMs: null,
     lingerMs: TIMING.lingerMs,
   }
   // 'left', or what it was thrown.
@@ -102,11 +103,11 @@ describe('at a terminal', () => {
     const { terminal, vm } = start(true)
     vm().attach(0)
     terminal.news()
-    terminal.type('\x1d?\x1dz\x1dk')
+    terminal.type('\x1d?\x1dz\x1dj')
     const [help, unknown] = terminal.news()
-    for (const key of '.?afxswlrz') expect(help).toContain(`  ^] ${key}  `)
+    for (const key of '.?afxsqcyhbkwlrz') expect(help).toContain(`  ^] ${key}  `)
     expect(help).toContain('^] ^]')
-    expect(unknown).toBe('^] k is no command, nothing was sent; ^] ? lists them')
+    expect(unknown).toBe('^] j is no command, nothing was sent; ^] ? lists them')
     expect(terminal.suspended).toBe(1)
     expect(vm().input).toBe('')
   })
@@ -118,8 +119,95 @@ describe('at a terminal', () => {
     terminal.news()
     vm().listener.message({ type: 'consoles', consoles: [console(7, 'me', 'write'), console(9, 'b\x1b[2Job', 'read')] })
     expect(terminal.news()).toEqual([
-      '2 attached to web1:\n  me, write, since 2026-01-02 03:04:05Z (you)\n  b[2Job, read, since 2026-01-02 03:04:05Z',
+      '2 attached to web1:\n  7  me, write, since 2026-01-02 03:04:05Z (you)\n  9  b[2Job, read, since 2026-01-02 03:04:05Z',
     ])
+  })
+
+  test('the queue: its place, who is in the way and when it is over are told; a bell when it is our turn', () => {
+    const { terminal, vm } = start(true, { queueMs: Number.POSITIVE_INFINITY })
+    expect(vm().target).toMatchObject({ mode: 'write', wait: true })
+    vm().attach(0, { mode: 'read' })
+    const bob = console(3, 'bob\x1b[2J', 'write')
+    const say = (message: ConsoleMessage) => vm().listener.message(message)
+    terminal.news()
+    say({ type: 'queued', position: 2, mode: 'write', holders: [bob], idleTakeoverMs: null })
+    say({ type: 'queued', position: 1, mode: 'write', holders: [bob], idleTakeoverMs: 59_600 })
+    expect(terminal.news()).toEqual([
+      'held by bob[2J: you are number 2 in the queue; ^] c ends waiting',
+      'held by bob[2J: you are next; yours in 60 s if they type nothing; ^] c ends waiting',
+    ])
+    terminal.type('too early')
+    expect(vm().input).toBe('')
+    const bells = terminal.bells
+    say({ type: 'queued', position: 0, mode: 'write', holders: [], idleTakeoverMs: null })
+    say({ type: 'writer', mode: 'write', writers: [console(7, 'me', 'write')], reason: 'next in the queue: bob left' })
+    expect(terminal.news().at(-1)).toBe('you can write now (next in the queue: bob left)')
+    expect(terminal.bells).toBe(bells + 1)
+    terminal.type('now')
+    expect(vm().input).toBe('now')
+    say({ type: 'asked', by: bob, mode: 'exclusive', idleTakeoverMs: 5_000 })
+    say({ type: 'said', from: bob, text: 'hello\x1b]0;x\x07', at: '' })
+    say({ type: 'said', from: null, text: 'carol was kicked by bob', at: '' })
+    say({
+      type: 'queued',
+      position: 0,
+      mode: 'write',
+      holders: [],
+      idleTakeoverMs: null,
+      reason: 'the token was removed',
+    })
+    expect(terminal.news()).toEqual([
+      'bob[2J (console 3) asks to write alone, and has it in 5 s unless you type; ^] y hands over',
+      'bob[2J to all: hello]0;x',
+      'to all: carol was kicked by bob',
+      'waiting no longer (the token was removed)',
+    ])
+  })
+
+  test('the queue that does not end in time ends the command, and one that does goes on for good', async () => {
+    const late = start(true, { queueMs: 60_000 })
+    late.vm().attach(0, { mode: 'read' })
+    late.clock.advance(60_000)
+    await late.ended
+    expect(late.end()).toMatchObject({ code: 'VSPC_WAIT_TIMEOUT' })
+    const { vm, clock, end } = start(true, { queueMs: 60_000 })
+    vm().attach(0, { mode: 'read' })
+    vm().listener.message({ type: 'writer', mode: 'write', writers: [], reason: '' })
+    clock.advance(1_000_000)
+    expect(end()).toBe(null)
+  })
+
+  test('keys that ask the others: queue, cancel, yield', () => {
+    const { terminal, vm } = start(true)
+    vm().attach(0)
+    terminal.type('\x1dq\x1dc\x1dy')
+    expect(vm().requests.slice(1)).toEqual([
+      { type: 'mode', mode: 'write', wait: true },
+      { type: 'cancel' },
+      { type: 'yield' },
+    ])
+    expect(vm().input).toBe('')
+  })
+
+  test('what is typed into a question reaches the server alone, never the VM; Esc and Ctrl-C give it up', () => {
+    const { terminal, vm } = start(true)
+    vm().attach(0)
+    vm().requests.length = 0
+    terminal.type('\x1dbhellp')
+    terminal.type('\x7fo \x1b[A\xc3\xa9\xc3\xa9\x08!\rls\r')
+    expect(vm().requests).toEqual([{ type: 'say', text: 'hello é!' }])
+    terminal.type('\x1dk')
+    terminal.type('12')
+    terminal.type('\r')
+    terminal.type('\x1dhno number\r')
+    expect(terminal.news().at(-1)).toBe('"no number" is no number: nothing was done')
+    terminal.type('\x1dh9\r')
+    for (const key of ['\x03', '\x1b', '\x07']) terminal.type(`\x1dbnever mind${key}`)
+    terminal.type('\x1dbcut off by a command\x1dw')
+    expect(vm().requests.slice(1)).toEqual([{ type: 'kick', console: 12 }, { type: 'yield', to: 9 }, { type: 'who' }])
+    expect(vm().input).toBe('')
+    terminal.type('after')
+    expect(vm().input).toBe('after')
   })
 
   test('^] r shows the last lines that were seen, while output waits', async () => {
@@ -273,7 +361,7 @@ describe('at a terminal', () => {
     vm().attach(0)
     terminal.news()
     vm().listener.message({ type: 'error', code: 'VSPC_CONSOLE_BUSY', message: 'bob holds it' })
-    expect(terminal.news()).toEqual(['bob holds it; ^] f takes it over'])
+    expect(terminal.news()).toEqual(['bob holds it; ^] q waits for it; ^] f takes it over'])
     expect(end()).toBe(null)
   })
 
@@ -369,7 +457,7 @@ describe('at a terminal', () => {
       const { vm, ended, end } = start(true, { force })
       vm().lose(new VspcError('VSPC_CONSOLE_BUSY', 'bob@10.0.0.5 holds web1'))
       await ended
-      const hint = force ? '' : '; -f takes it over, -s only watches'
+      const hint = force ? '' : '; --queue waits, -f takes it over, -s only watches'
       expect(end()).toMatchObject({ code: 'VSPC_CONSOLE_BUSY', message: `bob@10.0.0.5 holds web1${hint}` })
     }
   })

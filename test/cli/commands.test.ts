@@ -247,7 +247,11 @@ describe('attach in a pipe', () => {
     [{ status: 404 }, 3, "Refused (see 'vspc ports')"],
     [{ status: 409, code: 'VSPC_PORT_AMBIGUOUS', detail: '2 ports match: a, b' }, 3, '2 ports match: a, b'],
     [{ status: 403, detail: 'not for you' }, 4, 'not for you'],
-    [{ status: 409, code: 'VSPC_CONSOLE_BUSY', detail: 'bob holds it' }, 5, 'bob holds it; -f takes it over'],
+    [
+      { status: 409, code: 'VSPC_CONSOLE_BUSY', detail: 'bob holds it' },
+      5,
+      'bob holds it; --queue waits, -f takes it over',
+    ],
     [{ status: 503, code: 'VSPC_SERVER_STOPPING', detail: 'stopping' }, 6, 'stopping'],
     [{ status: 500 }, 1, 'does not answer like a vspc server (HTTP status 500'],
     [{ status: 400, code: 'VSPC_FROM_THE_FUTURE', detail: 'bad\x1b[31m offset' }, 2, 'bad[31m offset'],
@@ -267,7 +271,7 @@ describe('attach in a pipe', () => {
       return [{ type: 'error', code: 'VSPC_CONSOLE_BUSY', message: 'bob holds it' }]
     }
     const { code, stderr } = await run(await serve(port), ['attach', 'web1'])
-    expect(stderr).toBe('vspc: bob holds it; -f takes it over, -s only watches\n')
+    expect(stderr).toBe('vspc: bob holds it; --queue waits, -f takes it over, -s only watches\n')
     expect(code).toBe(5)
   })
 

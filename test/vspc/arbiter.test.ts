@@ -74,7 +74,7 @@ describe('the queue', () => {
     expect(modes(bob, carol)).toEqual(['write', 'read'])
     expect(news(bob)).toEqual([
       { queued: 0, holders: [] },
-      { writer: 'write', reason: 'its turn in the queue: alice left', by: 'alice' },
+      { writer: 'write', reason: 'next in the queue: alice left', by: 'alice' },
       { asked: 'carol', mode: 'write' },
     ])
     expect(news(carol)).toEqual([
@@ -428,7 +428,7 @@ test('who leaves, or asks, while it is being told, changes nothing about what th
     { writer: 'read', reason: 'alice handed over to bob', by: 'alice' },
     { queued: 1, holders: ['bob'] },
     { queued: 0, holders: [] },
-    { writer: 'write', reason: 'its turn in the queue: bob left', by: 'bob' },
+    { writer: 'write', reason: 'next in the queue: bob left', by: 'bob' },
   ])
   expect(
     alice
