@@ -305,6 +305,18 @@ const ROWS: readonly (readonly [title: string, panels: readonly PanelSpec[]])[] 
           query(`sum(${rate('vspc_alerts_failures_total{}')})`, 'failures of the thread/s'),
         ],
       },
+      {
+        title: 'Events for hooks',
+        about: 'By hook, and what became of them; waiting ones are tried again.',
+        unit: 'short',
+        queries: [
+          query(
+            'sum by (hook, result) (increase(vspc_hook_events_total{}[$__rate_interval])) > 0',
+            '{{hook}}: {{result}}',
+          ),
+          query('sum by (hook) (vspc_hook_waiting_events{})', '{{hook}}: waiting'),
+        ],
+      },
     ],
   ],
   [

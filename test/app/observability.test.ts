@@ -66,6 +66,7 @@ const server = sharedApp(work, async () => {
     track: { appliance: 'vspc1', vms: ['*'], proxyUri: 'telnet://{host}:13370' },
     guestinfo: { vms: '*' },
     alerts: {},
+    hooks: [{ name: 'log', exec: ['/bin/true'] }],
   }
 })
 

@@ -129,7 +129,7 @@ test('SIGHUP reads the configuration again; a bad one, or one that needs a resta
 
 test.each([
   [['--listen', 'tpc://x:1', '--writers', 'none'], 2, /shared.*tpc/s],
-  [['--http', '0.0.0.0:13371'], 2, /no authentication.*ssh -L/s],
+  [['--http', '0.0.0.0:13371'], 2, /nothing says who may use it.*ssh -L/s],
   [['--config', '/nonexistent.yaml'], 1, /nonexistent\.yaml.*no such file/s],
   [['--nonsense'], 2, /--nonsense/],
 ])('%j is refused with exit code %i and words that help', async (args, code, words) => {
