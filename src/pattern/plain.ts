@@ -14,6 +14,9 @@ const CONTROL =
 export const SPECIAL = '[\\0-\\x08\\x0b\\x0c\\x0e-\\x1f\\x7f]|\\xc2[\\x80-\\x9f]'
 const SPECIAL_TEXT = /[\0-\x08\x0a-\x1f\x7f-\x9f]/
 
+/** SGR: colours and the like. */
+const COLOUR = /\x1b\[[0-9;]*m/g
+
 /** Final bytes of CSI sequences that go elsewhere on the screen, or clear it: CUU CUD CNL CPL CHA CUP ED VPA HVP. */
 const MOVES = 'ABEFGHJdf'
 /** CUF: programs write blanks that way. */
@@ -26,7 +29,10 @@ export function plainText(line: Uint8Array): string {
   let end = line.length
   while (end > 0 && line[end - 1] === 0x0d) end--
   const text = decoder.decode(end === line.length ? line : line.subarray(0, end))
-  return SPECIAL_TEXT.test(text) ? text.replace(CONTROL, plain) : text
+  if (!SPECIAL_TEXT.test(text)) return text
+  // Nearly all there is, and without a call for each.
+  const uncoloured = text.replace(COLOUR, '')
+  return SPECIAL_TEXT.test(uncoloured) ? uncoloured.replace(CONTROL, plain) : uncoloured
 }
 
 function plain(found: string, final: string | undefined): string {
