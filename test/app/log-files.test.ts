@@ -255,14 +255,28 @@ describe('with a server', () => {
     await eventually(() => read('web01.log') === null)
   }, 30_000)
 
+  test('Nova, which is another user, can look whether a file is there, and nobody sees a list', async () => {
+    const before = process.umask(0o077)
+    onTestFinished(() => void process.umask(before))
+    const app = await startApp({ listen: listen('vm1'), dataDir: join(dir, 'data'), ...named('{name}') })
+    const vm = await RawVm.connect(app)
+    await vm.print(app, 'one\n')
+    await eventually(() => read('vm1') === 'one\n')
+    expect(statSync(join(dir, 'logs')).mode & 0o777).toBe(0o751)
+    expect(statSync(join(dir, 'logs', 'vm1')).mode & 0o777).toBe(0o600)
+  })
+
   test('two ports that would share a name do not', async () => {
     const app = await startApp({ listen: listen('a b', 'a_b'), dataDir: join(dir, 'data'), ...named('{name}') })
     for (const [i, name] of ['a b', 'a_b'].entries()) {
       const vm = await RawVm.connect(app, i)
       await vm.print(app, `this is ${name}\n`, name)
     }
-    await eventually(() => existsSync(join(dir, 'logs')) && readdirSync(join(dir, 'logs')).length === 2)
-    const texts = readdirSync(join(dir, 'logs')).map((name) => read(name))
+    // Without drafts, which are hidden.
+    const files = () =>
+      (existsSync(join(dir, 'logs')) ? readdirSync(join(dir, 'logs')) : []).filter((name) => name[0] !== '.')
+    await eventually(() => files().length === 2)
+    const texts = files().map((name) => read(name))
     expect(texts.sort()).toEqual(['this is a b\n', 'this is a_b\n'])
   })
 

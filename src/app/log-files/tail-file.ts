@@ -5,7 +5,18 @@
  * It grows by what comes, and at twice the bytes that are wanted another one takes its place, with the last of them: at
  * any time there is a whole file of that name, and one who has it open goes on reading the one before.
  */
-import { closeSync, constants, fstatSync, mkdirSync, openSync, readSync, renameSync, rmSync, writeSync } from 'node:fs'
+import {
+  chmodSync,
+  closeSync,
+  constants,
+  fstatSync,
+  mkdirSync,
+  openSync,
+  readSync,
+  renameSync,
+  rmSync,
+  writeSync,
+} from 'node:fs'
 import { basename, dirname, join } from 'node:path'
 import { type StoredFile, StoredOutput } from '../../history/index.ts'
 
@@ -113,9 +124,12 @@ export class TailFile {
   }
 }
 
-/** Makes the directory of all files. Others may pass through it, to files whose names they know, and see no list. */
+/**
+ * Makes the directory of all files, if it is not there. Others may pass through it, to files whose names they know, and see
+ * no list; whatever the process's umask, as without that Nova finds nothing.
+ */
 export function makeLogDirectory(dir: string): void {
-  mkdirSync(dir, { recursive: true, mode: 0o751 })
+  if (mkdirSync(dir, { recursive: true, mode: FOLDER_MODE }) !== undefined) chmodSync(dir, 0o751)
 }
 
 /** @returns bytes written. */
