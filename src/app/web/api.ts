@@ -83,6 +83,13 @@ export async function saveLog(id: string): Promise<void> {
   window.setTimeout(() => URL.revokeObjectURL(url), 60_000)
 }
 
+/** Text that comes as it is made. @throws ApiError. */
+export async function openStream(path: string, signal: AbortSignal): Promise<ReadableStreamDefaultReader<string>> {
+  const { body } = await getAnswer(path, 'GET', signal)
+  if (body === null) throw new ApiError(0, '', 'the server answered nothing')
+  return body.pipeThrough(new TextDecoderStream()).getReader()
+}
+
 /** Null where this server does not follow its appliance's host. */
 export async function fetchAppliance(): Promise<ApplianceInfo | null> {
   try {

@@ -12,6 +12,7 @@ export interface ConsoleActions {
   copy(): void
   earlier(): void
   goToTime(): void
+  searchHistory(): void
   sendBreak(): void
   sendSysRq(): void
   toggleSize(): void
@@ -103,6 +104,7 @@ export class ConsoleBar {
       item('Copy', () => actions.copy()),
       earlierItem,
       item('Go to a time…', () => actions.goToTime()),
+      item('Search the whole history…', () => actions.searchHistory()),
       downloadItem,
       make('hr'),
       who,

@@ -12,7 +12,7 @@ import { followLink } from './dialogs.ts'
 import { make } from './dom.ts'
 import { FindBar } from './find-bar.ts'
 import { PastView } from './past-view.ts'
-import { type PastPlace, portPlace } from './places.ts'
+import { NO_SEARCH, type PastPlace, portPlace, searchPlace } from './places.ts'
 import type { PortStore } from './port-store.ts'
 import { hasToken } from './session.ts'
 import { Terminal, type TerminalListener } from './terminal.ts'
@@ -62,6 +62,7 @@ export class ConsoleView {
       copy: () => void this.#copy(),
       earlier: () => this.#earlier(),
       goToTime: () => void this.#openPast().askTime(),
+      searchHistory: () => location.assign(searchPlace({ ...NO_SEARCH, port: this.#id })),
       sendBreak: () => void this.#input.sendBreak(),
       sendSysRq: () => void this.#input.sendSysRq(),
       toggleSize: () => this.#toggleSize(),

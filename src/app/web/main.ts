@@ -6,13 +6,14 @@ import { ListView } from './list-view.ts'
 import { MovesView } from './moves-view.ts'
 import { parsePlace } from './places.ts'
 import { PortStore } from './port-store.ts'
+import { SearchView } from './search-view.ts'
 import { forget, hasToken, logIn, startSession, watchRefusals, whoAmI } from './session.ts'
 import { allowTerminalStyles } from './terminal-styles.ts'
 import { isDark, startTheme, toggleTheme, watchTheme } from './theme.ts'
 
 const store = new PortStore()
 const main = byId('main')
-let view: ConsoleView | MovesView | null = null
+let view: ConsoleView | MovesView | SearchView | null = null
 
 allowTerminalStyles()
 startTheme()
@@ -23,8 +24,9 @@ byId('side').append(list.element)
 function showPlace(renamed: boolean): void {
   const place = parsePlace(location.hash)
   document.body.dataset['view'] = place.view
-  mark('to-ports', place.view !== 'moves')
+  mark('to-ports', place.view === 'ports' || place.view === 'port')
   mark('to-moves', place.view === 'moves')
+  mark('to-search', place.view === 'search')
   list.show(place.view === 'ports' ? place.query : null, place.view === 'port' ? place.id : null)
   // Going back leads to the list as it was.
   byId('to-ports').setAttribute('href', list.place)
@@ -39,10 +41,14 @@ function showPlace(renamed: boolean): void {
   }
   view?.dispose()
   view = null
-  document.title = place.view === 'moves' ? 'Moves - vspc' : 'vspc'
+  document.title = { ports: 'vspc', moves: 'Moves - vspc', search: 'Search - vspc' }[place.view]
   if (place.view === 'moves') {
     view = new MovesView(store)
     main.replaceChildren(view.element)
+  } else if (place.view === 'search') {
+    view = new SearchView()
+    main.replaceChildren(view.element)
+    view.show(place.query)
   }
 }
 

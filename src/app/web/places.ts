@@ -5,6 +5,7 @@ export type Place =
   | { readonly view: 'ports'; readonly query: PortQuery }
   | { readonly view: 'port'; readonly id: string; readonly past: PastPlace | null }
   | { readonly view: 'moves' }
+  | { readonly view: 'search'; readonly query: SearchQuery }
 
 /** A place in a port's history: an offset, or a time as somebody wrote it. */
 export type PastPlace = { readonly around: number } | { readonly time: string }
@@ -17,7 +18,20 @@ export interface PortQuery {
   readonly sort: string
 }
 
+/** What is searched for in the histories. */
+export interface SearchQuery {
+  readonly text: string
+  /** A port, or a pattern with * and ? for names of VMs; empty = all. */
+  readonly port: string
+  /** As the server takes it: a time, or negative milliseconds. */
+  readonly since: string
+  readonly regex: boolean
+  readonly caseCounts: boolean
+}
+
 export const NO_QUERY: PortQuery = { text: '', state: '', host: '', sort: '' }
+
+export const NO_SEARCH: SearchQuery = { text: '', port: '', since: '', regex: false, caseCounts: false }
 
 export function parsePlace(hash: string): Place {
   const text = hash.replace(/^#?\/?/, '')
@@ -28,6 +42,13 @@ export function parsePlace(hash: string): Place {
   const id = /^ports\/(.+)$/.exec(path)?.[1]
   if (id !== undefined) return { view: 'port', id: decoded(id), past: pastPlace(value('at'), value('time')) }
   if (path === 'moves') return { view: 'moves' }
+  if (path === 'search') {
+    const [regex, caseCounts] = [value('regex') === '1', value('case') === '1']
+    return {
+      view: 'search',
+      query: { text: value('q'), port: value('port'), since: value('since'), regex, caseCounts },
+    }
+  }
   return { view: 'ports', query: { text: value('q'), state: value('state'), host: value('host'), sort: value('sort') } }
 }
 
@@ -44,6 +65,12 @@ function pastPlace(at: string, time: string): PastPlace | null {
 export function listPlace({ text, state, host, sort }: PortQuery): string {
   const values = Object.entries({ q: text, state, host, sort }).filter(([, value]) => value !== '')
   return values.length === 0 ? '#/' : `#/?${new URLSearchParams(values)}`
+}
+
+export function searchPlace({ text, port, since, regex, caseCounts }: SearchQuery): string {
+  const all = { q: text, port, since, regex: regex ? '1' : '', case: caseCounts ? '1' : '' }
+  const values = Object.entries(all).filter(([, value]) => value !== '')
+  return values.length === 0 ? '#/search' : `#/search?${new URLSearchParams(values)}`
 }
 
 export function portPath(id: string, rest = ''): string {
