@@ -13,7 +13,7 @@ interface WhoFlags extends ServerOptions {
 
 const HELP = `
 MODE is read, write or exclusive. QUEUE is the place of one that waits for the
-keyboard. IDLE is how long ago it has typed something. ID is what 'vspc kick'
+keyboard, LAST INPUT when it has typed something. ID is what 'vspc kick'
 and ^] h in 'vspc attach' want.
 
 Examples:
@@ -72,7 +72,7 @@ const COLUMNS: readonly Column[] = [
   { title: 'VIA' },
   { title: 'MODE' },
   { title: 'QUEUE', align: 'right' },
-  { title: 'IDLE' },
+  { title: 'LAST INPUT' },
   { title: 'ATTACHED' },
 ]
 

@@ -22,7 +22,7 @@ describe('vspc who, say, kick', () => {
     await TestConsole.open(app, 'mode=write&wait=1')
     const table = await run('who')
     const [head, first, second] = table.stdout.toString().split('\n')
-    expect(head).toMatch(/^PORT +ID +WHO +VIA +MODE +QUEUE +IDLE +ATTACHED$/)
+    expect(head).toMatch(/^PORT +ID +WHO +VIA +MODE +QUEUE +LAST INPUT +ATTACHED$/)
     expect(first).toMatch(new RegExp(`^vm1 +${id} +127\\.0\\.0\\.1:\\d+ +websocket +write +- +- `))
     expect(second).toMatch(/ websocket +read +1 +- /)
     const { stdout } = await run('who', 'vm1', '--json')
