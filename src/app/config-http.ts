@@ -5,6 +5,7 @@ import { checkBinding } from './access/binding.ts'
 import type { Config } from './config.ts'
 import type { ConfigLayer } from './config-layer.ts'
 import type { Settings } from './config-schema.ts'
+import { telnetFaults } from './telnet/binding.ts'
 
 /** The value of the first layer that has one. */
 export function firstOf<Name extends keyof ConfigLayer>(
@@ -41,6 +42,11 @@ export function checkHttp(
   }
   if (!has('httpClientCa') && layers.some(({ access }) => access?.certificates !== undefined)) {
     report('access', 'access.certificates needs httpClientCa, the CA that client certificates must come from')
+  }
+  for (const { setting, message } of config.telnet === null ? [] : telnetFaults(config.telnet, config.access)) {
+    const source = sources[layers.findIndex((layer) => layer.telnet?.[setting] !== undefined)]
+    const place = source?.locate(['telnet', setting], 'value') ?? { where: 'configuration', line: null, column: null }
+    problems.push({ code: 'VSPC_CONFIG_INVALID', ...place, message })
   }
   if (problems.length > before) return
   try {

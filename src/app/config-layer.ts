@@ -156,6 +156,8 @@ class LayerReader {
       binary: same.binary,
       escape: this.#escape('escape', same.escape),
       portEscape: this.#escape('portEscape', same.portEscape),
+      cert: same.cert === undefined ? undefined : this.#resolve(same.cert),
+      key: same.key === undefined ? undefined : this.#resolve(same.key),
     }
   }
 

@@ -1,7 +1,7 @@
 /** Looks into the files that listeners would open, so that `vspc config check` finds what `vspc serve` would. */
 import { errorMessage } from '../base/index.ts'
 import { ConfigError, type ConfigProblem } from '../config/index.ts'
-import { loadServerTls } from '../transport/index.ts'
+import { loadServerTls, type TlsParameters } from '../transport/index.ts'
 import type { Config } from './config.ts'
 
 /**
@@ -27,7 +27,17 @@ export async function checkTlsFiles(config: Config, wallMs: number): Promise<str
     const { cert, key, clientCa: ca } = config.https
     const where = `${config.file === null ? '' : `${config.file}: `}httpCert`
     try {
-      const tls = await loadServerTls({ cert, key, ca, pin: null, servername: null, tlsMin: '1.2' }, wallMs)
+      const tls = await loadServerTls({ ...serverFiles(cert, key), ca }, wallMs)
+      warnings.push(...tls.warnings.map((warning) => `${where}: ${warning}`))
+    } catch (error) {
+      problems.push({ code: 'VSPC_CONFIG_INVALID', where, line: null, column: null, message: errorMessage(error) })
+    }
+  }
+  if (config.telnet !== null && config.telnet.cert !== null) {
+    const { cert, key } = config.telnet
+    const where = `${config.file === null ? '' : `${config.file}: `}telnet.cert`
+    try {
+      const tls = await loadServerTls(serverFiles(cert, key), wallMs)
       warnings.push(...tls.warnings.map((warning) => `${where}: ${warning}`))
     } catch (error) {
       problems.push({ code: 'VSPC_CONFIG_INVALID', where, line: null, column: null, message: errorMessage(error) })
@@ -35,4 +45,9 @@ export async function checkTlsFiles(config: Config, wallMs: number): Promise<str
   }
   if (problems.length > 0) throw new ConfigError(problems)
   return warnings
+}
+
+/** A server of people: whoever connects need not show a certificate. */
+export function serverFiles(cert: string | null, key: string | null): TlsParameters {
+  return { cert, key, ca: null, pin: null, servername: null, tlsMin: '1.2' }
 }

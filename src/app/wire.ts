@@ -2,7 +2,7 @@
 import { randomBytes, randomFillSync } from 'node:crypto'
 import { readFileSync } from 'node:fs'
 import { passwordFileWarning, type VsphereAccess } from '../appliance/index.ts'
-import { errorMessage, systemClock } from '../base/index.ts'
+import { errorMessage, systemClock, VspcError } from '../base/index.ts'
 import { type CaptureRecorder, openRecorder } from '../capture/index.ts'
 import type { HistoryStore } from '../history/index.ts'
 import { formatEndpoint, parseTrustedSources } from '../transport/index.ts'
@@ -30,6 +30,7 @@ import { addDiskMetrics } from './metrics-process.ts'
 import { planReload, type ReloadPlan } from './reload.ts'
 import type { Readiness } from './routes-health.ts'
 import { TelnetAccess } from './telnet/access.ts'
+import { telnetFaults } from './telnet/binding.ts'
 import { addTelnetMetrics } from './telnet/metrics.ts'
 import type { TelnetConfig } from './telnet/settings.ts'
 
@@ -107,6 +108,7 @@ export class RunningApp {
   reload(next: Config): ReloadPlan {
     // They change on their own: what else is new does not matter.
     void this.server.reloadCertificates()
+    void this.#telnet?.reloadCertificates()
     void this.#http?.reloadCertificate()
     const plan = planReload(this.#config, next)
     if (plan.needRestart.length > 0) {
@@ -249,6 +251,8 @@ interface Parts {
 async function makeParts(config: Config, options: StartOptions): Promise<Parts> {
   // A configuration may come from elsewhere than from `loadConfig`: this one rule is not left to it alone.
   checkBinding(config)
+  const [fault] = config.telnet === null ? [] : telnetFaults(config.telnet, config.access)
+  if (fault !== undefined) throw new VspcError('VSPC_CONFIG_INVALID', fault.message)
   const log = options.log ?? createLogger(config.logLevel, 'json')
   const access = await AccessControl.open({ access: config.access, audit: config.audit, clock: systemClock, log })
   try {

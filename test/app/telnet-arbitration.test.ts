@@ -1,26 +1,19 @@
 import { describe, expect, test } from 'vitest'
-import type { Settings } from '../../src/app/index.ts'
 import { DO, DONT, IAC } from '../../src/telnet/index.ts'
-import { type AppUnderTest, eventually, RawVm, startApp, TestConsole, until } from './support.ts'
-import { BareClient, freeRange, telnetPortOf } from './telnet-support.ts'
+import { type AppUnderTest, eventually, RAW_VM, RawVm, TestConsole, until } from './support.ts'
+import { atMenu, BareClient, startTelnet, telnetPortOf } from './telnet-support.ts'
 
 const VM_2 = 'tcp://127.0.0.1:0?protocol=raw&name=vm2'
-const RAW_VM = 'tcp://127.0.0.1:0?protocol=raw&name=vm1'
 
-async function startTelnet(settings: Settings = {}, limits = {}): Promise<AppUnderTest> {
-  const { telnet, ...more } = settings
-  return startApp({ ...more, telnet: { ports: await freeRange(), menu: '127.0.0.1:0', ...telnet } }, limits)
-}
-
-async function atMenu(app: AppUnderTest): Promise<BareClient> {
-  const client = await BareClient.to(Number(/\d+$/.exec(app.telnetMenu ?? '')?.[0]))
+async function atPrompt(app: AppUnderTest): Promise<BareClient> {
+  const client = await atMenu(app)
   await client.next('> ')
   return client
 }
 
 /** At the console of vm1 by way of the menu. */
 async function attached(app: AppUnderTest, line = 'vm1'): Promise<BareClient> {
-  const client = await atMenu(app)
+  const client = await atPrompt(app)
   client.write(`${line}\r`)
   await client.next('^Ec . leaves\r\n')
   return client
@@ -94,7 +87,7 @@ describe('commands of a console from the menu', () => {
     await withEscape.next('1 attached')
     withEscape.write('\x18qm')
     await withEscape.next('that is no command')
-    const menu = await atMenu(other)
+    const menu = await atPrompt(other)
     menu.write('vm1\r')
     await menu.next('to leave: ^] then "quit"\r\n')
     menu.write('\x05c?\x18qw!')
@@ -215,7 +208,7 @@ describe('several people at one port', () => {
     const app = await startTelnet({ listen: [RAW_VM, VM_2] })
     await RawVm.connect(app, 0)
     await RawVm.connect(app, 1)
-    const client = await atMenu(app)
+    const client = await atPrompt(app)
     client.write('w\r')
     await client.next('Nobody is attached.\r\n> ')
     const web = await TestConsole.open(app, 'mode=exclusive')
@@ -240,7 +233,7 @@ test('who stays at the menu and types nothing is sent away; who is at a console 
   const app = await startTelnet({}, { telnetMenuIdleMs: 300 })
   const vm = await RawVm.connect(app)
   const client = await attached(app)
-  const idle = await atMenu(app)
+  const idle = await atPrompt(app)
   await idle.ended()
   expect(idle.text).toContain('[vspc] nothing was typed for a while')
   await until(idle, () => idle.closed)
@@ -254,7 +247,7 @@ test('who stays at the menu and types nothing is sent away; who is at a console 
 test('options negotiated at the menu hold at the console and back', async () => {
   const app = await startTelnet()
   await RawVm.connect(app)
-  const client = await atMenu(app)
+  const client = await atPrompt(app)
   client.write(Buffer.of(IAC, DONT, 1, IAC, DO, 0))
   client.write('vm1\r')
   expect(await client.next('^Ec . leaves')).not.toContain('vm1\r\n')

@@ -1,11 +1,14 @@
-import { readFileSync } from 'node:fs'
+import { copyFileSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
-import { describe, expect, test } from 'vitest'
+import type { TLSSocket } from 'node:tls'
+import { describe, expect, onTestFinished, test } from 'vitest'
 import { newSecret, TOKEN_PREFIX } from '../../src/access/index.ts'
+import { loadConfig } from '../../src/app/index.ts'
 import { BRK, DONT, IAC } from '../../src/telnet/index.ts'
+import { TestCertificates } from '../support/certificates.ts'
 import { startGuarded, TokenFile } from './access/support.ts'
 import { type AppUnderTest, eventually, RawVm } from './support.ts'
-import { BareClient, freeRange, telnetPortOf } from './telnet-support.ts'
+import { atMenu, BareClient, freeRange, menuPortOf, telnetPortOf } from './telnet-support.ts'
 
 const LISTEN = ['tcp://127.0.0.1:0?protocol=telnet&name=vm1', 'tcp://127.0.0.1:0?protocol=raw&name=vm2']
 
@@ -22,22 +25,18 @@ interface Guarded {
   readonly audit: string
 }
 
-async function guarded(access: object = {}, limits: object = {}): Promise<Guarded> {
+async function guarded(access: object = {}, limits: object = {}, telnet: object = {}): Promise<Guarded> {
   const tokens = new TokenFile(TOKENS)
   const audit = join(tokens.folder, 'audit.jsonl')
   const app = await startGuarded(
     tokens,
     { audit: { file: audit }, ...access },
-    { listen: LISTEN, telnet: { ports: await freeRange(), menu: '127.0.0.1:0', portEscape: '^Ec' } },
+    { listen: LISTEN, telnet: { ports: await freeRange(), menu: '127.0.0.1:0', portEscape: '^Ec', ...telnet } },
     limits,
   )
   const vm = await RawVm.connect(app, 0)
   await RawVm.connect(app, 1)
   return { app, tokens, vm, audit }
-}
-
-async function atMenu(app: AppUnderTest): Promise<BareClient> {
-  return BareClient.to(Number(/\d+$/.exec(app.telnetMenu ?? '')?.[0]))
 }
 
 async function atPort(app: AppUnderTest, token: string, port = 'vm1'): Promise<BareClient> {
@@ -189,5 +188,75 @@ describe('with access control', () => {
     client.write('\r')
     await client.next('token: ')
     await client.next('token: ')
+  })
+})
+
+describe('over TLS', () => {
+  async function withCertificate(): Promise<{
+    certificates: TestCertificates
+    use: (name: string) => Promise<void>
+    files: { cert: string; key: string }
+  }> {
+    const certificates = await TestCertificates.create()
+    onTestFinished(() => certificates.remove())
+    const files = { cert: join(certificates.directory, 'live.crt'), key: join(certificates.directory, 'live.key') }
+    const use = async (name: string) => {
+      const made = await certificates.selfSigned(name)
+      copyFileSync(made.cert, files.cert)
+      copyFileSync(made.key, files.key)
+    }
+    await use('one')
+    return { certificates, use, files }
+  }
+  const nameOf = ({ socket }: BareClient) => (socket as TLSSocket).getPeerCertificate().subject.CN
+
+  test('menu and TCP ports; a plain client is only turned away; the certificate is read again', async () => {
+    const { files, use } = await withCertificate()
+    const { app, tokens, vm } = await guarded({}, {}, files)
+    const client = await BareClient.overTls(await telnetPortOf(app))
+    expect(nameOf(client)).toBe('one')
+    await client.next('token: ')
+    client.write(`${tokens.of('operator')}\r\0`)
+    await client.next('^Ec . leaves\r\n')
+    client.write('over TLS')
+    await vm.hears('over TLS')
+    const menu = await BareClient.overTls(menuPortOf(app))
+    await menu.hears('token: ')
+
+    const plain = await atMenu(app)
+    plain.write('root\r\n')
+    await plain.ended()
+    expect(plain.text).not.toContain('token')
+
+    await use('two')
+    app.reload(loadConfig({ env: {}, flags: {} }))
+    await eventually(() => app.logged.find('telnet: certificate read again') !== undefined)
+    expect(nameOf(await BareClient.overTls(menuPortOf(app)))).toBe('two')
+    expect(nameOf(await BareClient.overTls(await telnetPortOf(app)))).toBe('two')
+    client.write(', still')
+    await vm.hears('over TLS, still')
+  })
+
+  test.each([
+    [{}, { cert: 'c.pem', key: 'k.pem' }, null],
+    [{}, {}, /10\.0\.0\.1:5" can be reached from other machines, and tokens and all that is typed could be read/],
+    [
+      { rules: [{ who: ['anyone'], can: ['write'], ports: ['*'] }] },
+      { cert: 'c.pem', key: 'k.pem' },
+      /gives anyone more than to read/,
+    ],
+    [null, { cert: 'c.pem', key: 'k.pem' }, /nothing says who may use it/],
+  ])('others reach it only with access control and TLS: %o %o', (access, tls, fault) => {
+    const tokens = new TokenFile(TOKENS)
+    const load = () =>
+      loadConfig({
+        env: {},
+        flags: {
+          telnet: { menu: '10.0.0.1:5', ports: '10.0.0.1:6-9', ...tls },
+          ...(access === null ? {} : { access: { tokens: tokens.path, ...access } as never }),
+        },
+      })
+    if (fault === null) expect(load().telnet?.menu).toEqual({ host: '10.0.0.1', tcpPort: 5 })
+    else expect(load).toThrow(fault)
   })
 })

@@ -24,7 +24,14 @@ describe('settings', () => {
     }
   }
 
-  const DEFAULTS = { notices: true, binary: true, escape: { first: 5, second: 0x63 }, portEscape: null }
+  const DEFAULTS = {
+    notices: true,
+    binary: true,
+    escape: { first: 5, second: 0x63 },
+    portEscape: null,
+    cert: null,
+    key: null,
+  }
 
   test('none, each alone, and both; they come out as they went in', () => {
     expect(load(undefined).telnet).toBeNull()
@@ -46,6 +53,8 @@ describe('settings', () => {
       binary: false,
       escape: { first: 0x18, second: 0x71 },
       portEscape: { first: 5, second: 0x63 },
+      cert: null,
+      key: null,
     })
     expect(load(effectiveSettings(both).telnet).telnet).toEqual(both.telnet)
   })
@@ -63,6 +72,9 @@ describe('settings', () => {
     [{ prots: '13400-13999' }, /"telnet.prots" is not a setting; .* did you mean ports\?/],
     [{ escape: 'c' }, /telnet.escape "c" cannot begin a command; accepted is a control key and another one/],
     [{ portEscape: '^[c' }, /telnet.portEscape "\^\[c" cannot begin a command: that control key is Enter, the begin/],
+    [{ menu: '127.0.0.1:1', cert: 'a.pem' }, /telnet.cert needs its key: give telnet.key, too/],
+    [{ menu: '127.0.0.1:1', key: 'a.pem' }, /telnet.key needs its certificate: give telnet.cert, too/],
+    [{ menu: '10.0.0.1:1', cert: 'a.pem', key: 'b.pem' }, /10.0.0.1:1" can be reached .* nothing says who may use it/],
     [{ notices: 'no' }, /telnet.notices is the text "no"; accepted is true or false/],
   ])('%o is refused with what is accepted', (telnet, fault) => {
     expect(faults(telnet)).toMatch(fault)

@@ -1,8 +1,25 @@
 import { EventEmitter, once } from 'node:events'
 import { connect, createServer, type Socket } from 'node:net'
+import { connect as connectTls } from 'node:tls'
 import { onTestFinished } from 'vitest'
-import type { AppUnderTest } from './support.ts'
-import { eventually, until } from './support.ts'
+import type { Settings } from '../../src/app/index.ts'
+import type { Limits } from '../../src/base/index.ts'
+import { type AppUnderTest, eventually, startApp, until } from './support.ts'
+
+/** A whole server with a TCP port for each serial port, and a menu. */
+export async function startTelnet(settings: Settings = {}, limits: Partial<Limits> = {}): Promise<AppUnderTest> {
+  const { telnet, ...more } = settings
+  return startApp({ ...more, telnet: { ports: await freeRange(), menu: '127.0.0.1:0', ...telnet } }, limits)
+}
+
+export function menuPortOf(app: AppUnderTest): number {
+  return Number(/\d+$/.exec(app.telnetMenu ?? '')?.[0])
+}
+
+/** At the menu, before anything was read of it. */
+export async function atMenu(app: AppUnderTest): Promise<BareClient> {
+  return BareClient.to(menuPortOf(app))
+}
 
 /** A range of TCP ports, of which at least most are free just now. */
 export async function freeRange(count = 8): Promise<string> {
@@ -48,6 +65,15 @@ export class BareClient extends EventEmitter {
     onTestFinished(() => void socket.destroy())
     const client = new BareClient(socket)
     await once(socket, 'connect')
+    return client
+  }
+
+  /** The same over TLS. */
+  static async overTls(tcpPort: number): Promise<BareClient> {
+    const socket = connectTls({ host: '127.0.0.1', port: tcpPort, rejectUnauthorized: false })
+    onTestFinished(() => void socket.destroy())
+    const client = new BareClient(socket)
+    await once(socket, 'secureConnect')
     return client
   }
 

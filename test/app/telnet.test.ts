@@ -28,7 +28,7 @@ import {
   WONT,
 } from '../../src/telnet/index.ts'
 import { type AppUnderTest, eventually, RAW_VM, RawVm, startApp, TestConsole, until } from './support.ts'
-import { BareClient, freeRange, telnetPortOf } from './telnet-support.ts'
+import { atMenu, BareClient, freeRange, startTelnet, telnetPortOf } from './telnet-support.ts'
 
 const BINARY = 0
 const ECHO = 1
@@ -41,20 +41,11 @@ const VM_2 = 'tcp://127.0.0.1:0?protocol=raw&name=vm2'
 const TELNET_VM = 'tcp://127.0.0.1:0?protocol=telnet&name=vm1'
 const OPENING = latin(IAC, WILL, ECHO, IAC, WILL, SGA, IAC, WILL, BINARY, IAC, DO, SGA, IAC, DO, BINARY)
 
-async function startTelnet(settings: Settings = {}, limits: Partial<Limits> = {}): Promise<AppUnderTest> {
-  const { telnet, ...more } = settings
-  return startApp({ ...more, telnet: { ports: await freeRange(), menu: '127.0.0.1:0', ...telnet } }, limits)
-}
-
 /** A client at the console of `vm1`, past the banner. */
 async function attached(app: AppUnderTest, port = 'vm1'): Promise<BareClient> {
   const client = await BareClient.to(await telnetPortOf(app, port))
   await client.next('"quit"\r\n')
   return client
-}
-
-async function atMenu(app: AppUnderTest): Promise<BareClient> {
-  return BareClient.to(Number(/\d+$/.exec(app.telnetMenu ?? '')?.[0]))
 }
 
 function folder(): string {

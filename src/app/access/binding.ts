@@ -4,6 +4,7 @@ import { VspcError } from '../../base/index.ts'
 import { formatHostPort } from '../../transport/index.ts'
 import type { Config } from '../config.ts'
 import { isLoopbackAddress } from '../http-address.ts'
+import type { AccessConfig } from './settings.ts'
 
 export type BindingConfig = Pick<Config, 'http' | 'access' | 'https' | 'httpPlain'>
 
@@ -32,16 +33,22 @@ export function checkBinding({ http, access, https, httpPlain }: BindingConfig):
         `FILE; or --http-plain, where a proxy in front of it does TLS; or ${local}`,
     )
   }
-  const rule = access.rules.policy.rules.find(
-    ({ who, capabilities }) =>
-      who.some(({ kind }) => kind === 'anyone') && capabilities.some((one) => !HARMLESS.includes(one)),
-  )
-  if (rule !== undefined) {
+  const rule = openRule(access)
+  if (rule !== null) {
     throw unsafe(
-      `${where}, and ${rule.source} gives anyone more than to read: that takes "authenticated", or names, in its "who"; ` +
+      `${where}, and ${rule} gives anyone more than to read: that takes "authenticated", or names, in its "who"; ` +
         `or ${local}`,
     )
   }
+}
+
+/** The rule that lets people who need not say who they are do more than look; null: none does. */
+export function openRule({ rules }: AccessConfig): string | null {
+  const rule = rules.policy.rules.find(
+    ({ who, capabilities }) =>
+      who.some(({ kind }) => kind === 'anyone') && capabilities.some((one) => !HARMLESS.includes(one)),
+  )
+  return rule?.source ?? null
 }
 
 /** What is allowed, and worth a word in the log. */

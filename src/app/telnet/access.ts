@@ -4,6 +4,7 @@ import { type ByteStream, formatHostPort, type Listening, listen, NO_LAYERS } fr
 import type { Port, Server } from '../../vspc/index.ts'
 import type { AccessControl } from '../access/control.ts'
 import { factsOf } from '../access/visitor.ts'
+import { serverFiles } from '../config-tls.ts'
 import { TelnetConnection } from './connection.ts'
 import { TelnetConsole } from './console.ts'
 import { TelnetLogin } from './login.ts'
@@ -13,6 +14,12 @@ import { TelnetTcpPorts } from './tcp-ports.ts'
 
 /** The menu's list is put together at most so often: with 20,000 ports that takes a while. */
 const LIST_MS = 500
+
+const PROBLEMS: { readonly [kind: string]: string } = {
+  accept: 'accept failed',
+  handshake: 'a client failed TLS',
+  certificate: 'clients will object to the certificate',
+}
 
 export interface TelnetOptions {
   readonly config: TelnetConfig
@@ -73,6 +80,20 @@ export class TelnetAccess {
     this.#changing = this.#changing.then(() => this.#change(config ?? NO_TELNET))
   }
 
+  /** Certificates are read again. Where that fails the old ones stay in use, and the log says so. Never rejects. */
+  async reloadCertificates(): Promise<void> {
+    if (this.#config.cert === null) return
+    let failure: unknown = null
+    for (const listening of [...(this.#menu === null ? [] : [this.#menu]), ...this.#ports.listening()]) {
+      await listening.reload().catch((error: unknown) => {
+        failure ??= error
+      })
+    }
+    if (failure === null) this.#log.info({}, 'telnet: certificate read again')
+    else
+      this.#log.error({ reason: errorMessage(failure) }, 'telnet: certificate not read again; the old one stays in use')
+  }
+
   /** `127.0.0.1:13399`, as bound; null: there is none. */
   get menu(): string | null {
     const endpoint = this.#menu?.endpoint
@@ -112,10 +133,13 @@ export class TelnetAccess {
     const before = this.#config
     if (this.#stopping) return
     this.#config = config
-    if (isOther(before.menu, config.menu)) {
+    const isOtherWay = isOther([before.cert, before.key], [config.cert, config.key])
+    if (isOther(before.menu, config.menu) || (isOtherWay && config.menu !== null)) {
       const old = this.#menu
       try {
         this.#menu = null
+        // The same place cannot be had twice.
+        if (!isOther(before.menu, config.menu)) await old?.close()
         await this.#openMenu(config)
         await old?.close()
       } catch (error) {
@@ -124,7 +148,7 @@ export class TelnetAccess {
         this.#log.error({ reason: errorMessage(error) }, 'telnet: the menu stays where it was')
       }
     }
-    if (isOther(before.ports, config.ports)) await this.#ports.use(config.ports)
+    if (isOther(before.ports, config.ports) || isOtherWay) await this.#ports.use(config.ports, isOtherWay)
   }
 
   async #openMenu({ menu }: TelnetConfig): Promise<void> {
@@ -134,12 +158,14 @@ export class TelnetAccess {
   }
 
   #listen(host: string, tcpPort: number, accept: (stream: ByteStream) => void): Promise<Listening> {
+    const { cert, key } = this.#config
+    const place = { host, tcpPort, vm: null, layers: NO_LAYERS }
     return listen(
-      { scheme: 'tcp', host, tcpPort, tls: null, vm: null, layers: NO_LAYERS },
+      cert === null ? { scheme: 'tcp', tls: null, ...place } : { scheme: 'tls', tls: serverFiles(cert, key), ...place },
       {
         stream: accept,
-        problem: ({ error }) =>
-          this.#log.warn({ tcpPort, code: error.code, reason: error.message }, 'telnet: accept failed'),
+        problem: ({ kind, error }) =>
+          this.#log.warn({ tcpPort, code: error.code, reason: error.message }, `telnet: ${PROBLEMS[kind] ?? kind}`),
       },
       this.#server,
     )
@@ -215,6 +241,6 @@ export class TelnetAccess {
   }
 }
 
-function isOther(a: object | null, b: object | null): boolean {
+function isOther(a: unknown, b: unknown): boolean {
   return JSON.stringify(a) !== JSON.stringify(b)
 }

@@ -21,6 +21,9 @@ import { TelnetWords } from './words.ts'
 
 /** BREAKs in quicker succession are one: none is as short on a real line. */
 const BREAK_MS = 50
+/** Commands within a second: more are no person's, and each may look at hundreds of consoles. */
+const MAX_COMMANDS = 20
+const COMMANDS_MS = 1_000
 /** A `^E` that nothing follows was meant for the guest. */
 const HOLD_MS = 1_000
 
@@ -62,6 +65,8 @@ export class TelnetConsole implements ConsoleClient, TelnetUser {
   #question: { asked: Question; editor: LineEditor } | null = null
   #console: Console | null = null
   #may: readonly ConsoleAction[] = []
+  #commands = 0
+  #commandsAt = Number.NEGATIVE_INFINITY
   #wantsWho = false
   /** What is told now answers a command. */
   #commanding = false
@@ -223,6 +228,7 @@ export class TelnetConsole implements ConsoleClient, TelnetUser {
   }
 
   run(byte: number): boolean {
+    if (this.#isTooMany()) return true
     const found = telnetCommand(byte)
     const { back } = this.#options
     if (found === null || (found.does === 'menu' && back === null)) {
@@ -250,6 +256,18 @@ export class TelnetConsole implements ConsoleClient, TelnetUser {
       this.#obey(does)
     }
     return true
+  }
+
+  /** Said once a second. */
+  #isTooMany(): boolean {
+    const now = this.#port.core.clock.now()
+    if (now - this.#commandsAt >= COMMANDS_MS) {
+      this.#commandsAt = now
+      this.#commands = 0
+    }
+    this.#commands++
+    if (this.#commands === MAX_COMMANDS + 1) this.#connection.say('too many commands at once: some are left out')
+    return this.#commands > MAX_COMMANDS
   }
 
   get #escapeText(): string {

@@ -1,7 +1,7 @@
 /** The section `telnet`: where people reach consoles with a Telnet client. */
 import { errorMessage, VspcError } from '../../base/index.ts'
 import { formatHostPort } from '../../transport/index.ts'
-import { type HttpAddress, isLoopbackAddress, parseHttpAddress } from '../http-address.ts'
+import { type HttpAddress, parseHttpAddress } from '../http-address.ts'
 import { DEFAULT_ESCAPE, type EscapeSequence, formatEscape } from './escape.ts'
 
 /** As it stands in a file. */
@@ -12,6 +12,8 @@ export interface TelnetSettings {
   binary?: boolean
   escape?: string
   portEscape?: string
+  cert?: string
+  key?: string
 }
 
 /** TCP ports of one loopback address, `first` to `last`. */
@@ -32,6 +34,9 @@ export interface TelnetConfig {
   readonly escape: EscapeSequence | null
   /** The same at a serial port's own TCP port. */
   readonly portEscape: EscapeSequence | null
+  /** PEM files. Null: no TLS. */
+  readonly cert: string | null
+  readonly key: string | null
 }
 
 /** Nobody is let in. */
@@ -42,6 +47,8 @@ export const NO_TELNET: TelnetConfig = {
   binary: true,
   escape: DEFAULT_ESCAPE,
   portEscape: null,
+  cert: null,
+  key: null,
 }
 
 /** What one source of settings says; undefined where it says nothing. */
@@ -51,13 +58,14 @@ export const TELNET_SCHEMA = {
   type: 'object',
   additionalProperties: false,
   description:
-    'Consoles for Telnet clients, see docs/telnet.md. There is no authentication: loopback only. Default: none.',
+    'Consoles for Telnet clients, see docs/telnet.md. On loopback only, unless there are `access`, `cert` and `key`. ' +
+    'Default: none.',
   properties: {
     ports: {
       type: 'string',
       description:
         'TCP ports to give to serial ports, one each and for good: `FIRST-LAST`, or `HOST:FIRST-LAST` with another ' +
-        'loopback address than 127.0.0.1. Flag `--telnet`.',
+        'address than 127.0.0.1. Flag `--telnet`.',
       accepts: '"FIRST-LAST", such as 13400-13999, or "off"',
     },
     menu: {
@@ -93,6 +101,13 @@ export const TELNET_SCHEMA = {
       description: "The same at a serial port's own TCP port, where all bytes pass unless this is set.",
       accepts: 'a control key and another one, such as "^Ec", or "off"',
     },
+    cert: {
+      type: 'string',
+      description:
+        'Certificate (PEM file) for Telnet over TLS, of both kinds of TCP port; with it and `access` they may be on other ' +
+        'addresses than loopback. Read again at SIGHUP. Default: no TLS.',
+    },
+    key: { type: 'string', description: "The certificate's key (PEM file)." },
   },
 } as const
 
@@ -109,17 +124,17 @@ export function parseTelnetPorts(text: string): TelnetRange | null {
   if (first > last) {
     throw new VspcError('VSPC_CONFIG_INVALID', `telnet ports "${text}" end before they begin; ${RANGE_ACCEPTED}`)
   }
-  const { host } = loopback(`${match[1] ?? '127.0.0.1'}:${first}`, text, 'ports')
+  const { host } = parseAddress(`${match[1] ?? '127.0.0.1'}:${first}`, text, 'ports')
   return { host, first, last }
 }
 
 /** @throws VspcError VSPC_CONFIG_INVALID. */
 export function parseTelnetMenu(text: string): HttpAddress | null {
-  return text === 'off' ? null : loopback(text, text, 'menu')
+  return text === 'off' ? null : parseAddress(text, text, 'menu')
 }
 
-/** Addresses are those of HTTP; but nobody has to log in here, so that only this machine may reach it. */
-function loopback(address: string, text: string, what: 'ports' | 'menu'): HttpAddress {
+/** Addresses are those of HTTP; whether others may reach them is decided in binding.ts. */
+function parseAddress(address: string, text: string, what: 'ports' | 'menu'): HttpAddress {
   let parsed: HttpAddress | null
   try {
     parsed = parseHttpAddress(address)
@@ -128,12 +143,7 @@ function loopback(address: string, text: string, what: 'ports' | 'menu'): HttpAd
     throw new VspcError('VSPC_CONFIG_INVALID', message, { cause: error })
   }
   if (parsed === null) throw new VspcError('VSPC_CONFIG_INVALID', `telnet ${what} "${text}" has no port`)
-  if (isLoopbackAddress(parsed)) return parsed
-  throw new VspcError(
-    'VSPC_CONFIG_INVALID',
-    `telnet ${what} "${text}" can be reached from other machines, and there is no authentication: anyone could type ` +
-      'into the consoles; use 127.0.0.1 and reach it over SSH (ssh -L)',
-  )
+  return parsed
 }
 
 /** Earlier layers count more; null when nothing is to be opened. */
@@ -150,6 +160,8 @@ export function layTelnet(layers: readonly (TelnetLayer | undefined)[]): TelnetC
     binary: first('binary') ?? NO_TELNET.binary,
     escape: orDefault(first('escape'), NO_TELNET.escape),
     portEscape: orDefault(first('portEscape'), NO_TELNET.portEscape),
+    cert: first('cert') ?? null,
+    key: first('key') ?? null,
   }
 }
 
@@ -159,13 +171,19 @@ function orDefault<Value>(value: Value | undefined, byDefault: Value): Value {
 }
 
 /** As it would stand in a file. */
-export function telnetSettings({ ports, menu, notices, binary, ...keys }: TelnetConfig): TelnetSettings {
+export function telnetSettings({ ports, menu, notices, binary, cert, key, ...keys }: TelnetConfig): TelnetSettings {
   return {
-    ports: ports === null ? 'off' : `${formatHostPort(ports.host, ports.first)}-${ports.last}`,
+    ports: ports === null ? 'off' : rangeText(ports),
     menu: menu === null ? 'off' : formatHostPort(menu.host, menu.tcpPort),
     notices,
     binary,
     escape: formatEscape(keys.escape),
     portEscape: formatEscape(keys.portEscape),
+    ...(cert === null ? {} : { cert }),
+    ...(key === null ? {} : { key }),
   }
+}
+
+export function rangeText({ host, first, last }: TelnetRange): string {
+  return `${formatHostPort(host, first)}-${last}`
 }

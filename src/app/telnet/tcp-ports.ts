@@ -1,10 +1,10 @@
 /** A TCP port for each serial port: opens and closes them, and keeps which is whose. */
 import { join } from 'node:path'
 import { errorMessage, type Logger, type Timer } from '../../base/index.ts'
-import { type ByteStream, formatHostPort, type Listening } from '../../transport/index.ts'
+import type { ByteStream, Listening } from '../../transport/index.ts'
 import type { Port, Server, ServerEvent } from '../../vspc/index.ts'
 import { TelnetPortMap } from './port-map.ts'
-import type { TelnetRange } from './settings.ts'
+import { rangeText, type TelnetRange } from './settings.ts'
 
 const FILE_NAME = 'telnet-ports.json'
 /** TCP ports that could not be had are tried again. */
@@ -75,6 +75,11 @@ export class TelnetTcpPorts {
     if (range !== null) {
       log.info({ ports: this.#open.size, range: rangeText(range) }, 'telnet: a TCP port per serial port')
     }
+  }
+
+  /** What listens, to read its certificate again. */
+  *listening(): Generator<Listening> {
+    for (const { listening } of this.#open.values()) yield listening
   }
 
   /** Never rejects. */
@@ -227,8 +232,4 @@ export class TelnetTcpPorts {
     this.#full = false
     for (const port of this.#failed) this.#change(port)
   }
-}
-
-function rangeText({ host, first, last }: TelnetRange): string {
-  return `${formatHostPort(host, first)}-${last}`
 }
