@@ -228,7 +228,7 @@ export function effectiveSettings(config: Config): Settings {
     ...(config.telnet === null ? {} : { telnet: telnetSettings(config.telnet) }),
     ...(config.access === null && config.audit === null
       ? {}
-      : { access: effectiveAccess(config.access, config.audit) }),
+      : { access: effectiveAccess(config.access, config.audit, config.https?.clientCa != null) }),
     ...(config.alerts === null ? {} : { alerts: alertsSettings(config.alerts) }),
     ...(config.hooks === null ? {} : { hooks: [...config.hooks.settings] }),
     limits: { ...config.limits },

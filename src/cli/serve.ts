@@ -42,14 +42,16 @@ Once ready, "listening on URI" and "http on URL" are printed, one a line; with -
 Everything else goes to stderr: plain lines on a terminal, JSON otherwise.
 
 SIGTERM and SIGINT drain and exit 0; a second one exits at once. SIGHUP reads the configuration again: applied
-whole or not at all, no console is dropped. serviceUris, trustedProxies, writers, logLevel and nearly all limits can
-change so; certificates are read again, for connections from then on.
+whole or not at all, no console is dropped. serviceUris, trustedProxies, writers, logLevel, access and nearly all
+limits can change so; certificates are read again, for connections from then on.
 
 With the sections vsphere and track in --config it follows the ESXi host it runs on, and points VMs at the relay
 there: docs/tracking.md; try it first with  vspc track --config FILE --plan
 With vsphere and guestinfo it keeps and tells what VMs publish (addresses, errors, how processes end): docs/guestinfo.md
 
-Without authentication HTTP is served on loopback only. From elsewhere: ssh -L 13371:127.0.0.1:13371 HOST
+HTTP is open to everybody on this machine, and served on loopback only, unless it is told who may use it: --tokens, or a
+section access in --config (roles, rules, proxies, audit log), or --http-client-ca. Then all have to show a token or a
+certificate, and other addresses may be listened on, with --http-cert and --http-key: docs/access.md
 
 Examples:
   vspc serve --listen tcp://0.0.0.0:13370               for ESXi hosts
@@ -60,6 +62,8 @@ Examples:
   vspc serve --forward '*=unix:///run/vspc/{uuid}.sock'         a socket per port, for a program to connect to
   vspc serve --forward 'web*/com2=tcp://127.0.0.1:2379'         dialled when such a port comes online
   vspc serve --config /etc/vspc.yaml --http off
+  vspc token add ops --role operator --tokens /etc/vspc/tokens.json >ops.token
+  vspc serve --http 0.0.0.0:13371 --http-cert crt.pem --http-key key.pem --tokens /etc/vspc/tokens.json --audit audit.jsonl
   vspc serve --telnet 13400-13999 --telnet-menu 127.0.0.1:13399    consoles for Telnet clients
   vspc serve --capture /var/tmp/vspc --redact           record every VM connection, see vspc replay
 `

@@ -231,14 +231,9 @@ export class AccessControl implements Deciding {
     const waitMs = this.#failures.failed(address, this.#clock.now())
     if (waitMs > 0) {
       this.counters.limited++
-      return new ProblemError(
-        429,
-        'VSPC_ACCESS_FAILURES',
-        'too many requests from there have shown what does not count',
-        {
-          'retry-after': String(Math.ceil(waitMs / 1000)),
-        },
-      )
+      const seconds = String(Math.ceil(waitMs / 1000))
+      const detail = `too many requests from this address have shown what does not count: the next is looked at in ${seconds} s`
+      return new ProblemError(429, 'VSPC_ACCESS_FAILURES', detail, { 'retry-after': seconds })
     }
     this.#log.warn({ peer: from, reason }, 'somebody has shown what does not count')
     this.audit?.record({ who: null, via: 'anonymous', from, action: 'login', port: null, allowed: false, reason })

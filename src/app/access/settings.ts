@@ -296,12 +296,17 @@ function merged<Name extends 'audit' | 'failures'>(layers: readonly (AccessLayer
   return Object.assign({}, ...[...layers].reverse().map((layer) => layer?.[name] ?? {})) as AccessLayer[Name]
 }
 
-/** As they would stand in a file. */
-export function effectiveAccess(access: AccessConfig | null, audit: AuditConfig | null): AccessSettings {
+/** As they would stand in a file. @param isAsked there are client certificates to be shown. */
+export function effectiveAccess(
+  access: AccessConfig | null,
+  audit: AuditConfig | null,
+  isAsked: boolean,
+): AccessSettings {
   const { burst, refillMs } = access?.failures ?? FAILURE_LIMITS
   return {
     ...access?.settings,
-    ...(access === null ? {} : { tokens: access.tokens, certificates: { ...access.certificates } }),
+    ...(access === null ? {} : { tokens: access.tokens }),
+    ...(access === null || !isAsked ? {} : { certificates: { ...access.certificates } }),
     ...(access === null || access.proxies === null
       ? {}
       : {
