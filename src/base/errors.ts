@@ -65,6 +65,7 @@ export const CODES = {
   VSPC_EXPECT_FAILED: { fault: 'remote', retryable: false },
   VSPC_USAGE: { fault: 'local', retryable: false },
   VSPC_HOOK_FILE: { fault: 'local', retryable: true },
+  VSPC_HOOK_FAILED: { fault: 'remote', retryable: true },
   VSPC_CAPTURE_FORMAT: { fault: 'local', retryable: false },
   VSPC_CAPTURE_READ: { fault: 'system', retryable: true },
   VSPC_CAPTURE_WRITE: { fault: 'system', retryable: true },

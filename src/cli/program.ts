@@ -78,6 +78,16 @@ export const COMMANDS: readonly CommandEntry[] = [
     load: async () => (await import('./expect.ts')).registerExpect,
   },
   {
+    name: 'alerts',
+    summary: 'list what the alert rules have found in the output of VMs, and follow them',
+    load: async () => (await import('./alerts.ts')).registerAlerts,
+  },
+  {
+    name: 'hooks',
+    summary: 'try the webhooks and programs that are told of events',
+    load: async () => (await import('./hooks.ts')).registerHooks,
+  },
+  {
     name: 'demo',
     summary: 'try it: a server and simulated VMs that migrate, in one process',
     load: async () => (await import('./demo.ts')).registerDemo,

@@ -90,7 +90,7 @@ class Run {
       : code === null
         ? `it was ended by ${killedBy}`
         : `exit code ${code}`
-    this.#log.warn({ event, reason: why, output }, 'hook: the program has failed')
+    this.#log.debug({ event, reason: why, output }, 'hook: the program has failed')
     return { kind: code === TEMPORARY ? 'retry' : 'failed', detail: output === '' ? why : `${why}: ${output}` }
   }
 
