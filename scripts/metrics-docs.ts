@@ -35,8 +35,8 @@ const SECTIONS: readonly (readonly [title: string, about: string, fits: RegExp])
   ],
   ['Guestinfo', 'Only with `guestinfo` configured, see [guestinfo.md](guestinfo.md).', /^vspc_guestinfo/],
   ['Access', 'Only with `access` configured, see [access.md](access.md).', /^vspc_(?:access|audit)/],
-  ['Alerts', 'What the rules of `alerts` find in the output of VMs.', /^vspc_alerts/],
-  ['Hooks', 'Only with `hooks` configured.', /^vspc_hook/],
+  ['Alerts', 'What the rules of `alerts` find in the output of VMs, see [alerts.md](alerts.md).', /^vspc_alerts/],
+  ['Hooks', 'Only with `hooks` configured, see [hooks.md](hooks.md).', /^vspc_hook/],
   ['The process', '', /^(?:process_|nodejs_|vspc_(?:build|event_loop|clock|log|internal))/],
   ['Others', '', /./],
 ]
