@@ -107,6 +107,9 @@ export class IndexWriter {
       }
       times.segment = this.#segment
       times.size = size + written
+      const { port } = this.#now
+      // What a port that was removed takes is not counted any more.
+      if (!port.removed) this.#store.diskBytes += port.segments.indexed(times.size)
       times.drop(this.#count)
       this.#close(null)
     })

@@ -9,6 +9,7 @@ import {
   archiveName,
   type FileName,
   fingerprint,
+  indexName,
   metaOfId,
   PORT_FILE,
   parseFileName,
@@ -115,7 +116,8 @@ function scanPort(
  */
 function findFiles(dir: string, fs: ScanFs, ignore: (name: string) => void): FoundFiles | null {
   const kinds = new Map<number, FileName['kind'][]>()
-  for (const name of fs.readdirSync(dir)) {
+  const names = new Set(fs.readdirSync(dir))
+  for (const name of names) {
     const file = parseFileName(name)
     if (file !== null) kinds.set(file.start, [...(kinds.get(file.start) ?? []), file.kind])
   }
@@ -131,15 +133,20 @@ function findFiles(dir: string, fs: ScanFs, ignore: (name: string) => void): Fou
     else {
       const leftovers = there.length > 1
       const { size: diskBytes, mtimeMs: lastWriteAt } = stat
-      found.push({ start, diskBytes, lastWriteAt, packed, stuck: false, leftovers })
+      const index = indexName(start)
+      const indexBytes = names.has(index) ? fs.lstatSync(join(dir, index)).size : 0
+      found.push({ start, diskBytes, indexBytes, lastWriteAt, packed, stuck: false, leftovers })
     }
   }
   const last = found.at(-1)
   if (last === undefined) return null
-  const { start, diskBytes, lastWriteAt } = last
-  if (last.packed) return { closed: found, last: -1, next: start + plainBytes(dir, last, fs), lastWriteAt }
+  const { start, diskBytes, indexBytes: lastIndexBytes, lastWriteAt } = last
+  if (last.packed) {
+    return { closed: found, last: -1, lastIndexBytes: 0, next: start + plainBytes(dir, last, fs), lastWriteAt }
+  }
   found.pop()
-  return { closed: found.length === 0 ? NONE : found, last: start, next: start + diskBytes, lastWriteAt }
+  const closed = found.length === 0 ? NONE : found
+  return { closed, last: start, lastIndexBytes, next: start + diskBytes, lastWriteAt }
 }
 
 /** Of a compressed file, before it was compressed. */

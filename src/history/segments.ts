@@ -7,6 +7,8 @@ export interface ClosedFile {
   readonly start: number
   /** What it takes on the disk, going by what was written. */
   diskBytes: number
+  /** What its index takes beside that. */
+  readonly indexBytes: number
   /** When it was last written, ms since 1970. */
   readonly lastWriteAt: number
   /** It is compressed. */
@@ -32,6 +34,8 @@ export interface FoundFiles {
   readonly closed: readonly ClosedFile[]
   /** First offset of the last file; -1 = there is none. */
   readonly last: number
+  /** Of the last file's index. */
+  readonly lastIndexBytes: number
   readonly next: number
   readonly lastWriteAt: number
 }
@@ -58,15 +62,17 @@ export class Segments {
   open: boolean
   /** When something was last written; ms since 1970. */
   lastWriteAt: number
-  /** What the closed ones take on the disk. */
+  /** What the closed ones take on the disk, with their indexes. */
   closedBytes = 0
+  #lastIndexBytes: number
 
   constructor(found: FoundFiles | null) {
     this.#closed = found === null || found.closed.length === 0 ? null : [...found.closed]
     this.#last = found?.last ?? -1
     this.open = this.#last >= 0
     this.lastWriteAt = found?.lastWriteAt ?? 0
-    for (const file of this.closed) this.closedBytes += file.diskBytes
+    this.#lastIndexBytes = found?.lastIndexBytes ?? 0
+    for (const file of this.closed) this.closedBytes += bytesOf(file)
   }
 
   /** Offset of the oldest byte that is in a file; -1 = there is none. */
@@ -96,12 +102,21 @@ export class Segments {
     if (this.#last >= 0 && this.#last !== start) {
       this.#closed ??= []
       const { lastWriteAt } = this
-      const diskBytes = written - this.#last
-      this.#closed.push({ start: this.#last, diskBytes, lastWriteAt, packed: false, stuck: false, leftovers: false })
-      this.closedBytes += diskBytes
+      const same = { lastWriteAt, packed: false, stuck: false, leftovers: false }
+      const file = { start: this.#last, diskBytes: written - this.#last, indexBytes: this.#lastIndexBytes, ...same }
+      this.#closed.push(file)
+      this.closedBytes += bytesOf(file)
+      this.#lastIndexBytes = 0
     }
     this.#last = start
     this.open = true
+  }
+
+  /** The last file's index takes so much from now on. @returns how much more that is. */
+  indexed(bytes: number): number {
+    const more = bytes - this.#lastIndexBytes
+    this.#lastIndexBytes = bytes
+    return more
   }
 
   /** Bytes that the last file may still take; at least one. */
@@ -111,7 +126,7 @@ export class Segments {
 
   /** What all of them take on the disk, going by what was written. */
   diskBytes(written: number): number {
-    return this.closedBytes + (this.#last >= 0 ? written - this.#last : 0)
+    return this.closedBytes + this.#lastIndexBytes + (this.#last >= 0 ? written - this.#last : 0)
   }
 
   /** The oldest closed file is too old, or one too many. @param maxBytes of one file. */
@@ -125,7 +140,7 @@ export class Segments {
   /** The oldest closed file is not a part of history any more. */
   dropFirst(): ClosedFile | null {
     const file = this.#closed?.shift() ?? null
-    if (file !== null) this.closedBytes -= file.diskBytes
+    if (file !== null) this.closedBytes -= bytesOf(file)
     if (this.#closed?.length === 0) this.#closed = null
     return file
   }
@@ -149,6 +164,7 @@ export class Segments {
   clear(): void {
     this.#closed = null
     this.closedBytes = 0
+    this.#lastIndexBytes = 0
     this.#last = -1
     this.open = false
   }
@@ -169,6 +185,11 @@ export class Segments {
     const end = closed[low + 1]?.start ?? (this.#last >= 0 ? this.#last : written)
     return { segment: start, end, packed }
   }
+}
+
+/** What a file takes on the disk, with its index. */
+export function bytesOf({ diskBytes, indexBytes }: ClosedFile): number {
+  return diskBytes + indexBytes
 }
 
 const NONE: readonly ClosedFile[] = []

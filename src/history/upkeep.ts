@@ -5,7 +5,7 @@ import { type DiskError, describeDiskError, diskErrorCode } from './disk.ts'
 import type { DiskHistory } from './disk-history.ts'
 import type { DiskStore } from './disk-store.ts'
 import { archiveName, indexName, namesOf, segmentName } from './port-file.ts'
-import type { ClosedFile } from './segments.ts'
+import { bytesOf, type ClosedFile } from './segments.ts'
 
 /** Ages and changed limits are looked at this often. */
 const SWEEP_MS = 60_000
@@ -188,7 +188,7 @@ export class Upkeep implements CompressorHost {
     const file = port.segments.dropFirst()
     if (file === null) return
     const { files, counters } = this.#store
-    this.#store.diskBytes -= file.diskBytes
+    this.#store.diskBytes -= bytesOf(file)
     counters.expiredBytes += file.diskBytes
     files.dropSegment(port, file.start)
     this.#held = port

@@ -396,7 +396,7 @@ export class World {
     for (const [path, file] of this.#disk.files) {
       // With both, a crash came before the plain one was deleted: it is the one that counts.
       const superfluous = path.endsWith('.gz') && this.#disk.files.has(path.slice(0, -3))
-      if (/\.log(\.gz)?$/.test(path) && !superfluous) onDisk += file.size
+      if (/\.(log(\.gz)?|idx)$/.test(path) && !superfluous) onDisk += file.size
     }
     if (diskErrors === 0 && !this.#everRemoved && onDisk !== diskBytes)
       this.faults.push(`${onDisk} bytes on disk, ${diskBytes} known`)

@@ -293,10 +293,18 @@ describe('an offset by time', () => {
 test('an offset by time is found behind more files than the stack has room for', () => {
   const files = 50_000
   const closed = Array.from({ length: files }, (_, i) => {
-    return { start: 100 * i, diskBytes: 100, lastWriteAt: i, packed: false, stuck: false, leftovers: false }
+    return {
+      start: 100 * i,
+      diskBytes: 100,
+      indexBytes: 0,
+      lastWriteAt: i,
+      packed: false,
+      stuck: false,
+      leftovers: false,
+    }
   })
   const end = 100 * (files + 1)
-  const segments = new Segments({ closed, last: 100 * files, next: end, lastWriteAt: files })
+  const segments = new Segments({ closed, last: 100 * files, lastIndexBytes: 0, next: end, lastWriteAt: files })
   const port = { segments, dirName: 'vm', removed: false, written: end, next: end, times: null }
   const clock = new ManualClock()
   const opened: string[] = []
