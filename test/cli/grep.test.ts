@@ -45,7 +45,7 @@ test('vspc grep prints as grep does: names, offsets, context, names alone, numbe
     { type: 'line', name: 'web1', offset: 11, text: 'Kernel panic', matches: [[7, 12]] },
     { type: 'line', offset: 46 },
   ])
-})
+}, 60_000)
 
 test('exit codes: nothing found, a bad pattern, no such port, a wrong option', async () => {
   const app = await appWith({ web1: 'fine\n' })
@@ -61,7 +61,7 @@ test('exit codes: nothing found, a bad pattern, no such port, a wrong option', a
   expect(await grep(app, '-c', '-l', 'x')).toMatchObject({ code: 2 })
   expect(await grep(app, '-C', '51', 'x')).toMatchObject({ code: 2 })
   expect(await grep(app, 'fine', '--until', '1h')).toMatchObject({ code: 1 })
-})
+}, 60_000)
 
 test('whatever a VM or a server says, a terminal obeys none of it', async () => {
   const app = await appWith({ web1: 'oops \x1b]0;title\x07 \x1b[6n \u202e \x9b5n \x07 end\n' })
