@@ -1,7 +1,7 @@
 /** Where a request comes from, and what its connection shows. */
 import type { X509Certificate } from 'node:crypto'
 import type { IncomingMessage } from 'node:http'
-import { isIP, type Socket } from 'node:net'
+import { isIP, type Server, type Socket } from 'node:net'
 import { TLSSocket } from 'node:tls'
 import type { CertificateFacts } from '../../access/index.ts'
 import { cleanText } from '../../base/index.ts'
@@ -41,19 +41,30 @@ export function originOf({ socket, headers }: IncomingMessage, proxies: TrustedS
   }
 }
 
-function addressOf({ remoteAddress, remotePort }: Socket): { address: string; display: string } {
-  // A Unix socket has none.
-  if (remoteAddress === undefined) return { address: 'unix', display: 'unix' }
+function addressOf(socket: Socket): { address: string; display: string } {
+  const { remoteAddress, remotePort } = socket
+  if (remoteAddress === undefined) {
+    const nobody = isUnix(socket) ? 'unix' : 'gone'
+    return { address: nobody, display: nobody }
+  }
   const plain = /^::ffff:(\d+\.\d+\.\d+\.\d+)$/i.exec(remoteAddress)?.[1] ?? remoteAddress
   return { address: plain, display: plain.includes(':') ? `[${plain}]:${remotePort}` : `${plain}:${remotePort}` }
 }
 
 function isTrusted(proxies: TrustedSources | null, address: string, socket: Socket): boolean {
   if (proxies === null) return false
-  const isUnix = isIP(address) === 0
-  // A connection that is gone already has no address either: it is nobody's.
-  if (isUnix && (socket.destroyed || 'encrypted' in socket)) return false
-  return proxies.trusts({ address, display: address, transport: isUnix ? 'unix' : 'tcp' }, false)
+  const isIp = isIP(address) !== 0
+  if (!isIp && !isUnix(socket)) return false
+  return proxies.trusts({ address, display: address, transport: isIp ? 'tcp' : 'unix' }, false)
+}
+
+/**
+ * By what it was accepted on. That the peer has no address says nothing: nor has one that sent a request and was gone
+ * (RST) before anybody asked, and what it sent is heard all the same.
+ */
+function isUnix(socket: Socket): boolean {
+  const { server } = socket as Socket & { readonly server?: Server | null }
+  return typeof server?.address() === 'string'
 }
 
 /** Each proxy adds whom it was called by at the end: the last one that is no proxy of ours counts. */
