@@ -11,6 +11,8 @@ const LOOK_MS = 2_000
 
 export interface TokenStoreOptions {
   readonly path: string
+  /** Nobody has named it: people may come in by other ways, and it is only looked for. */
+  readonly isDefault?: boolean
   readonly roles: Roles
   readonly clock: Clock
   readonly log: Logger
@@ -102,7 +104,10 @@ export class TokenStore {
     // Before reading: a file that changes meanwhile is read again.
     this.#fingerprint = fingerprint
     const records = await loadTokens(path)
-    if (records === null) log.warn({ file: path }, 'there is no file of tokens: nobody can come in by one')
+    if (records === null) {
+      const tell = this.#options.isDefault === true ? 'info' : 'warn'
+      log[tell]({ file: path }, 'there is no file of tokens: nobody can come in by one')
+    }
     this.#use(records ?? [])
     log.info({ file: path, tokens: this.#table.size }, 'tokens read')
   }

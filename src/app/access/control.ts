@@ -103,6 +103,7 @@ export class AccessControl implements Deciding {
     try {
       control.#tokens = await TokenStore.open({
         path: access.tokens,
+        isDefault: access.tokensIsDefault,
         roles: access.rules.roles,
         clock,
         log,
