@@ -89,7 +89,7 @@ function refusal(socket: WebSocket): Promise<number | null> {
 
 const path = (mode: string) => `/api/v1/ports/vm1/console?mode=${mode}`
 
-test('every action of a console, for everybody', async () => {
+test('every action of a console, for everybody', { timeout: 90_000 }, async () => {
   const [server, people] = [await certificates.selfSigned('server'), await certificates.selfSigned('people')]
   const alice = await certificates.issued('alice', people, { subject: '/CN=alice', usage: 'clientAuth' })
   const tokens = new TokenFile(TOKENS)

@@ -100,7 +100,7 @@ afterAll(async () => {
   rmSync(folder, { recursive: true, force: true })
 })
 
-test('every route, for everybody', async () => {
+test('every route, for everybody', { timeout: 90_000 }, async () => {
   const [server, people] = [await certificates.selfSigned('server'), await certificates.selfSigned('people')]
   const alice = await certificates.issued('alice', people, { subject: '/CN=alice', usage: 'clientAuth' })
   const tokens = new TokenFile(TOKENS)
