@@ -1,5 +1,5 @@
 /** Of the configuration: what the settings of the HTTP side do not show one by one. */
-import { type ErrorCode, VspcError } from '../base/index.ts'
+import { VspcError } from '../base/index.ts'
 import type { ConfigProblem, SettingsSource } from '../config/index.ts'
 import { checkBinding } from './access/binding.ts'
 import type { Config } from './config.ts'
@@ -22,10 +22,8 @@ export function checkHttp(
   sources: readonly SettingsSource[],
   problems: ConfigProblem[],
 ): void {
-  const report = (name: keyof Settings, message: string, code: ErrorCode = 'VSPC_CONFIG_INVALID'): void => {
-    const source = sources[layers.findIndex((layer) => layer[name as keyof ConfigLayer] !== undefined)]
-    const place = source?.locate([name], 'value') ?? { where: 'configuration', line: null, column: null }
-    problems.push({ code, ...place, message })
+  const report = (name: keyof Settings, message: string): void => {
+    problems.push({ code: 'VSPC_CONFIG_INVALID', ...placeOf(name, layers, sources), message })
   }
   const before = problems.length
   const has = (name: 'httpCert' | 'httpKey' | 'httpClientCa'): boolean => firstOf(layers, name) !== undefined
@@ -48,11 +46,45 @@ export function checkHttp(
     const place = source?.locate(['telnet', setting], 'value') ?? { where: 'configuration', line: null, column: null }
     problems.push({ code: 'VSPC_CONFIG_INVALID', ...place, message })
   }
-  if (problems.length > before) return
+  if (problems.length === before) checkHttpBinding(config, layers, sources, problems)
+}
+
+/**
+ * Beside other mistakes: an address that nothing in the configuration so much as tries to make safe. Anything else may be
+ * missing because it was wrong, and is no complaint of its own.
+ */
+export function checkHttpUnguarded(
+  config: Config,
+  layers: readonly ConfigLayer[],
+  sources: readonly SettingsSource[],
+  problems: ConfigProblem[],
+): void {
+  const tried = sources.some(({ values }) => GUARDS.some((name) => Object.hasOwn(Object(values), name)))
+  if (!tried) checkHttpBinding(config, layers, sources, problems)
+}
+
+const GUARDS = ['access', 'httpCert', 'httpKey', 'httpClientCa'] as const satisfies readonly (keyof Settings)[]
+
+function checkHttpBinding(
+  config: Config,
+  layers: readonly ConfigLayer[],
+  sources: readonly SettingsSource[],
+  problems: ConfigProblem[],
+): void {
   try {
     checkBinding(config)
   } catch (error) {
     if (!(error instanceof VspcError)) throw error
-    report('http', error.message, error.code)
+    problems.push({ code: error.code, ...placeOf('http', layers, sources), message: error.message })
   }
+}
+
+/** Of the source that counts. */
+function placeOf(
+  name: keyof Settings,
+  layers: readonly ConfigLayer[],
+  sources: readonly SettingsSource[],
+): Pick<ConfigProblem, 'where' | 'line' | 'column'> {
+  const source = sources[layers.findIndex((layer) => layer[name as keyof ConfigLayer] !== undefined)]
+  return source?.locate([name], 'value') ?? { where: 'configuration', line: null, column: null }
 }

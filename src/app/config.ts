@@ -33,7 +33,7 @@ import {
 } from '../transport/index.ts'
 import { type ForwardRule, formatForward } from '../vspc/index.ts'
 import { type AccessConfig, type AuditConfig, effectiveAccess, layAccess, layAudit } from './access/settings.ts'
-import { checkHttp, firstOf } from './config-http.ts'
+import { checkHttp, checkHttpUnguarded, firstOf } from './config-http.ts'
 import { type ConfigLayer, readLayer } from './config-layer.ts'
 import {
   DEFAULT_HTTP,
@@ -171,6 +171,8 @@ export function loadConfig(inputs: ConfigInputs): Config {
   if (problems.length === 0) {
     checkTogether(config, vsphere, sources.at(-1), problems)
     checkHttp(config, layers, sources, problems)
+  } else {
+    checkHttpUnguarded(config, layers, sources, problems)
   }
   if (problems.length > 0) throw new ConfigError(problems.sort(byPlace))
   return config

@@ -7,6 +7,11 @@ const PAUSE_MS = 100
 /** A disk that has written nothing for this long is not waited for at all. */
 const STALLED_MS = 250
 const LOOK_MS = 20
+/**
+ * What counts of the time between two looks at the disk. While this process does not run, it hears of nothing that was
+ * written meanwhile; and the first it hears of may be what sources have sent.
+ */
+const MAX_SEEN_MS = 2 * LOOK_MS
 
 /**
  * Which ports' sources are asked to wait for the disk: so a disk that works loses nothing to sources that are faster for
@@ -21,8 +26,10 @@ export class Pauses {
   /** In the order of their `pausedSince`. */
   readonly #paused = new Set<DiskHistory>()
   #timer: Timer | null = null
-  /** When something was written, or began to be; monotonic ms. */
-  #progressAt = 0
+  /** When the disk was looked at last; monotonic ms. */
+  #seenAt = 0
+  /** How long it has been seen to write nothing, ms. */
+  #stuckMs = 0
 
   constructor(clock: Clock) {
     this.#clock = clock
@@ -30,14 +37,21 @@ export class Pauses {
 
   /** Something was written, or is going to be after there was nothing to write. */
   progress(now: number = this.#clock.now()): void {
-    this.#progressAt = now
+    this.#seenAt = now
+    this.#stuckMs = 0
+  }
+
+  #see(now: number): void {
+    this.#stuckMs += Math.min(now - this.#seenAt, MAX_SEEN_MS)
+    this.#seenAt = now
   }
 
   /** @returns whether the port's source is to wait. */
   begin(port: DiskHistory, work: Work): boolean {
     if (work.pausedSince >= 0) return true
     const now = this.#clock.now()
-    if (work.activity === 'failed' || now - this.#progressAt > STALLED_MS) return false
+    this.#see(now)
+    if (work.activity === 'failed' || this.#stuckMs > STALLED_MS) return false
     work.pausedSince = now
     this.#paused.add(port)
     this.#timer ??= this.#clock.after(LOOK_MS, this.#look)
@@ -61,6 +75,7 @@ export class Pauses {
   readonly #look = (): void => {
     this.#timer = null
     const now = this.#clock.now()
+    this.#see(now)
     for (const port of this.#paused) {
       if (port.work !== null && now - port.work.pausedSince < PAUSE_MS) break
       port.resume()

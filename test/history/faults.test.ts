@@ -579,6 +579,15 @@ describe('a source that is faster than the disk', () => {
     expect(history.append(big())).toBe(false)
   })
 
+  test('after an event loop that was held up the disk is waited for: what it wrote meanwhile is heard of later', async () => {
+    const { world: w, history } = await world({ historyPendingBytes: 1 << 20 })
+    history.append(big())
+    w.turn()
+    const now = w.clock.now.bind(w.clock)
+    w.clock.now = () => now() + 5_000
+    expect(history.append(big())).toBe(false)
+  })
+
   test('does not wait for a disk that fails', async () => {
     const { world: w, owner, history, disk } = await world({ historyPendingBytes: 1 << 20 })
     disk.capacity = 0
