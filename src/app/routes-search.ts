@@ -105,6 +105,7 @@ function choiceOf(server: Server, request: FastifyRequest): PortChoice {
 
 export function searchRoutes(app: FastifyInstance, server: Server, registry: Registry): void {
   const searches = new Searches({ clock: server.clock, log: server.log, limits: () => server.limits })
+  let naming = 0
   // Before connections are waited for: theirs end then.
   app.addHook('preClose', () => searches.close())
   addMetrics(registry, searches)
@@ -121,11 +122,12 @@ export function searchRoutes(app: FastifyInstance, server: Server, registry: Reg
         response: ANSWER,
       },
     },
-    (request, reply) => {
+    async (request, reply) => {
       const { query } = request
-      const ports = portsNamed(server, query.ports ?? [], choiceOf(server, request))
+      const choice = choiceOf(server, request)
+      const ports = await named(query.ports ?? [], choice)
       const { counts = false, per_port: perPort = MAX_OFFSET } = query
-      return send(reply, ports, { ...query, counts, perPort })
+      return send(reply, ports, choice, { ...query, counts, perPort })
     },
   )
 
@@ -142,18 +144,35 @@ export function searchRoutes(app: FastifyInstance, server: Server, registry: Reg
         response: ANSWER,
       },
     },
-    (request, reply) => send(reply, [portOf(request)], { ...request.query, counts: false, perPort: MAX_OFFSET }),
+    (request, reply) => {
+      const query = { ...request.query, counts: false, perPort: MAX_OFFSET }
+      return send(reply, [portOf(request)], choiceOf(server, request), query)
+    },
   )
+
+  /** As few at once as searches: with many ports and names it is work. */
+  async function named(names: readonly string[], choice: PortChoice): Promise<Port[]> {
+    const { maxSearches } = server.limits
+    if (naming >= maxSearches) throw busy(`ports are not looked up now: ${maxSearches} requests do so ("maxSearches")`)
+    naming++
+    try {
+      return await portsNamed(server, names, choice)
+    } finally {
+      naming--
+    }
+  }
 
   function send(
     reply: FastifyReply,
     ports: readonly Port[],
+    { may }: PortChoice,
     query: PortSearchQuery & { readonly counts: boolean; readonly perPort: number },
   ): FastifyReply {
-    const source = new PortsToSearch(server, ports)
+    const source = new PortsToSearch(server, ports, may)
     const search = begin(query, source)
-    // Also where nobody has begun to read it.
-    reply.raw.once('close', () => void search.stop())
+    // Also where nobody has begun to read it, or was gone before it was begun.
+    if (reply.raw.destroyed) void search.stop()
+    else reply.raw.once('close', () => void search.stop())
     return reply.type('application/x-ndjson').send(Readable.from(lines(search, source), { objectMode: false }))
   }
 
@@ -181,7 +200,7 @@ export function searchRoutes(app: FastifyInstance, server: Server, registry: Reg
       )
     } catch (error) {
       if (!(error instanceof VspcError) || error.code !== 'VSPC_SEARCH_BUSY') throw error
-      throw new ProblemError(503, error.code, error.message, { 'retry-after': '2' })
+      throw busy(error.message)
     }
   }
 
@@ -203,6 +222,10 @@ export function searchRoutes(app: FastifyInstance, server: Server, registry: Reg
       yield record({ type: 'error', code: error.code, message: error.message })
     }
   }
+}
+
+function busy(message: string): ProblemError {
+  return new ProblemError(503, 'VSPC_SEARCH_BUSY', message, { 'retry-after': '2' })
 }
 
 function endRecord(totals: SearchTotals, end: SearchEnd): string {

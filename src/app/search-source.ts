@@ -1,4 +1,5 @@
 /** The ports of a server, one after the other, for a search of their history. */
+import { setImmediate as nextTurn } from 'node:timers/promises'
 import { parseGlob } from '../access/index.ts'
 import { type Clock, VspcError } from '../base/index.ts'
 import type { Marks } from '../history/index.ts'
@@ -19,31 +20,30 @@ export interface PortChoice {
 }
 
 /**
- * The ports that `names` stand for, each once; all of them, by name, when there are none.
+ * The ports that `names` stand for, each once; all of them, by name, when there are none. A name may take a look at every
+ * port, so VMs are served after each.
  * @param names as people name ports; with `*` and `?`, all that fit.
  * @throws VspcError VSPC_PORT_NOT_FOUND, VSPC_REQUEST_INVALID, or as `choice.resolve`.
  */
-export function portsNamed(server: Server, names: readonly string[], choice: PortChoice): Port[] {
+export async function portsNamed(server: Server, names: readonly string[], choice: PortChoice): Promise<Port[]> {
   const found = new Set<Port>()
   const all = [...server.table].filter((port) => choice.may(port))
-  for (const name of names) {
-    if (!/[*?]/.test(name)) {
-      found.add(choice.resolve(name))
-      continue
-    }
-    const glob = globOf(name)
-    const before = found.size
-    for (const port of all) if (glob.matches(port.displayName) || glob.matches(port.id)) found.add(port)
-    if (found.size > before) continue
-    throw new VspcError(
-      'VSPC_PORT_NOT_FOUND',
-      `no port fits "${name.slice(0, 100)}"; GET /api/v1/ports lists the ports`,
-    )
+  for (const name of new Set(names)) {
+    if (/[*?]/.test(name)) for (const port of fitting(all, name)) found.add(port)
+    else found.add(choice.resolve(name))
+    await nextTurn()
   }
   if (names.length === 0) for (const port of all) found.add(port)
   const ports = [...found].map((port) => ({ port, name: port.displayName }))
   ports.sort((a, b) => (a.name < b.name ? -1 : a.name > b.name ? 1 : a.port.id < b.port.id ? -1 : 1))
   return ports.map(({ port }) => port)
+}
+
+function fitting(ports: readonly Port[], name: string): Port[] {
+  const glob = globOf(name)
+  const found = ports.filter((port) => glob.matches(port.displayName) || glob.matches(port.id))
+  if (found.length > 0) return found
+  throw new VspcError('VSPC_PORT_NOT_FOUND', `no port fits "${name.slice(0, 100)}"; GET /api/v1/ports lists the ports`)
 }
 
 function globOf(text: string): ReturnType<typeof parseGlob> {
@@ -61,9 +61,12 @@ export class PortsToSearch implements SearchSource {
   readonly #clock: Clock
   /** From the last to the first. */
   readonly #left: { readonly id: string; readonly epoch: string }[]
+  readonly #may: PortChoice['may']
 
-  constructor(server: Server, ports: readonly Port[]) {
+  /** @param may asked again for each port and line: rights, and the names they go by, may be others by then. */
+  constructor(server: Server, ports: readonly Port[], may: PortChoice['may']) {
     this.#server = server
+    this.#may = may
     this.#clock = server.clock
     this.ports = ports.length
     this.bytes = ports.reduce((sum, { history }) => sum + history.visible - history.start, 0)
@@ -112,7 +115,7 @@ export class PortsToSearch implements SearchSource {
 
   #find(id: string, epoch: string): Port | null {
     const port = this.#server.table.get(id)
-    return port?.epoch === epoch ? port : null
+    return port?.epoch === epoch && this.#may(port) ? port : null
   }
 
   #settled(port: Port): Promise<void> {

@@ -185,9 +185,28 @@ test('who may not search a port does not', async () => {
       throw new Error(`not ${name}`)
     },
   }
-  const names = (...wanted: string[]) => portsNamed(app.server, wanted, choice).map(({ displayName }) => displayName)
-  expect(names()).toEqual(['web1'])
-  expect(names('*')).toEqual(['web1'])
-  expect(() => names('db*')).toThrow(expect.objectContaining({ code: 'VSPC_PORT_NOT_FOUND' }))
-  expect(() => names('db1')).toThrow('not db1')
+  const names = async (...wanted: string[]) =>
+    (await portsNamed(app.server, wanted, choice)).map(({ displayName }) => displayName)
+  expect(await names()).toEqual(['web1'])
+  expect(await names('*')).toEqual(['web1'])
+  // Several may fit the same port.
+  expect(await names('web*', '*1')).toEqual(['web1'])
+  await expect(names('db*')).rejects.toThrow(expect.objectContaining({ code: 'VSPC_PORT_NOT_FOUND' }))
+  await expect(names('db1')).rejects.toThrow('not db1')
+})
+
+test('VMs are served while many names of ports are looked up', async () => {
+  const app = await appWith({ web1: 'oops\n' })
+  const [port] = [...app.server.table]
+  const choice = { may: () => true, resolve: () => port as Port }
+  const names = Array.from({ length: 50 }, (_, i) => `web1-${i}`)
+  let [turns, over] = [0, false]
+  const count = () => {
+    turns++
+    if (!over) setImmediate(count)
+  }
+  count()
+  expect(await portsNamed(app.server, names, choice)).toEqual([port])
+  over = true
+  expect(turns).toBeGreaterThanOrEqual(names.length)
 })

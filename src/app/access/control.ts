@@ -246,7 +246,8 @@ export class AccessControl implements Deciding {
   /** @throws ProblemError 503 when too many are out. */
   ticket(visitor: Visitor): IssuedTicket {
     const issued = this.#tickets.issue(visitor.subject)
-    visitor.record('ticket', null, issued !== null)
+    // One for nobody gives nothing, and anybody can ask for any number: they must not be able to fill the audit log.
+    if (!visitor.isAnonymous) visitor.record('ticket', null, issued !== null)
     if (issued === null) {
       throw new ProblemError(503, 'VSPC_ACCESS_FAILURES', 'too many tickets are out: try again in half a minute', {
         'retry-after': '30',

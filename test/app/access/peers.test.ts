@@ -1,4 +1,7 @@
 import { spawnSync } from 'node:child_process'
+import { readFileSync } from 'node:fs'
+import { get, type IncomingMessage } from 'node:http'
+import { join } from 'node:path'
 import { expect, test } from 'vitest'
 import { eventually, RawVm } from '../support.ts'
 import { startGuarded, TokenFile } from './support.ts'
@@ -31,4 +34,39 @@ test('who is gone before being asked for an address is nobody, and not the proxy
     () => app.server.table.size === 0 || app.logged.find('it does not come from a trusted proxy') !== undefined,
   )
   expect(app.server.table.size).toBe(1)
+})
+
+test('who loses the right in the middle of a search gets nothing of the ports that come next', async () => {
+  const tokens = new TokenFile({ ci: { roles: ['viewer'] } })
+  const listen = ['a1', 'b1'].map((name) => `tcp://127.0.0.1:0?protocol=raw&name=${name}`)
+  const app = await startGuarded(tokens, {}, { listen })
+  const [first, second] = [await RawVm.connect(app, 0), await RawVm.connect(app, 1)]
+  // More than what lies between a search and a peer that does not read.
+  await first.print(app, `${'oops '.repeat(60)}\n`.repeat(60_000), 'a1')
+  await second.print(app, 'oops, a secret\n', 'b1')
+
+  const answer = await new Promise<IncomingMessage>((resolve) => {
+    get(`${app.url}/api/v1/log/search?pattern=oops&limit=100000`, { headers: tokens.bearer('ci') }, resolve)
+  })
+  answer.pause()
+  tokens.remove('ci')
+  await eventually(
+    async () => (await fetch(`${app.url}/api/v1/whoami`, { headers: tokens.bearer('ci') })).status === 401,
+  )
+  let text = ''
+  for await (const chunk of answer.setEncoding('utf8')) text = `${text}${chunk}`.slice(-100_000)
+  expect(text).not.toContain('a secret')
+  expect(text).toContain('"type":"end"')
+})
+
+test('who is nobody cannot fill the audit log with tickets', async () => {
+  const tokens = new TokenFile({ ci: { roles: ['viewer'] } })
+  const audit = join(tokens.folder, 'audit.jsonl')
+  const app = await startGuarded(tokens, { audit: { file: audit } })
+  const ask = async (headers = {}) => (await fetch(`${app.url}/api/v1/tickets`, { method: 'POST', headers })).status
+  for (let asked = 0; asked < 20; asked++) expect(await ask()).toBe(201)
+  expect(await ask(tokens.bearer('ci'))).toBe(201)
+  await app.stop()
+  const lines = readFileSync(audit, 'utf8').trimEnd().split('\n')
+  expect(lines.map((line) => (JSON.parse(line) as { who: string | null }).who)).toEqual(['ci'])
 })
