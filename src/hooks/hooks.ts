@@ -24,6 +24,8 @@ export interface HooksOptions {
 
 interface Active {
   readonly hook: Hook
+  /** All that it says, patterns included. */
+  readonly text: string
   readonly queue: HookQueue
 }
 
@@ -53,13 +55,19 @@ export class Hooks {
     return this.#active.length > 0
   }
 
-  /** These count from now on. What waits for others is still delivered, within `graceMs`. */
+  /** These count from now on; one that is as it was keeps what waits. What waits for others gets `graceMs`, and one attempt. */
   use(hooks: readonly Hook[], graceMs: number): void {
-    for (const { queue } of this.#active) {
+    const former = new Map(this.#active.map((one) => [one.text, one]))
+    this.#active = hooks.map((hook) => {
+      const text = JSON.stringify(hook)
+      const same = former.get(text)
+      former.delete(text)
+      return same ?? { hook, text, queue: this.#queueOf(hook) }
+    })
+    for (const { queue } of former.values()) {
       const ending = queue.stop(graceMs).then(() => void this.#ending.delete(ending))
       this.#ending.add(ending)
     }
-    this.#active = hooks.map((hook) => ({ hook, queue: this.#queueOf(hook) }))
   }
 
   take(event: HookEvent): void {

@@ -1,5 +1,5 @@
 import { Worker } from 'node:worker_threads'
-import { type Clock, errorMessage, type Limits, type Logger, VspcError } from '../base/index.ts'
+import { type Clock, errorMessage, type Limits, type Logger, type Timer, VspcError } from '../base/index.ts'
 import { TextPattern } from '../pattern/index.ts'
 import type { Found, FromWorker, Piece, SearchedPort, SearchQuery, SearchTotals, ToWorker } from './types.ts'
 
@@ -87,7 +87,7 @@ export class Searches {
       throw new VspcError('VSPC_SEARCH_BUSY', `history is not searched now: ${why}; try again later`)
     }
     this.counters.begun++
-    const search = new Search(query, source, this.#options)
+    const search: Search = new Search(query, source, this.#options, () => this.#running.delete(search))
     this.#running.add(search)
     const stop = async () => {
       this.#running.delete(search)
@@ -126,10 +126,12 @@ class Search {
   readonly #worker: Worker
   /** The thread asks one thing at a time: there is its question at most, and why it ended. */
   readonly #messages: Message[] = []
+  readonly #timer: Timer
   #wake: (() => void) | null = null
   #stopped = false
 
-  constructor(query: SearchQuery, source: SearchSource, options: SearchesOptions) {
+  /** @param timeUp its time is over: its thread ends then, whether or not somebody reads what it has found. */
+  constructor(query: SearchQuery, source: SearchSource, options: SearchesOptions, timeUp: () => void) {
     this.#source = source
     this.#options = options
     this.#worker = new Worker(WORKER_FILE, {
@@ -140,55 +142,55 @@ class Search {
       env: {},
     })
     this.#worker.unref()
+    this.#timer = options.clock.after(options.limits().searchMs, () => {
+      this.#got({ type: 'time' })
+      void this.#worker.terminate()
+      timeUp()
+    })
     this.#worker.on('message', (message: FromWorker) => this.#got(message))
     this.#worker.on('error', (error) => this.#got({ type: 'failed', reason: errorMessage(error) }))
     this.#worker.on('exit', () => this.#got({ type: 'failed', reason: 'its thread ended' }))
   }
 
   async *news(): AsyncGenerator<SearchNews, void, void> {
-    const { clock, log } = this.#options
-    const timer = clock.after(this.#options.limits().searchMs, () => this.#got({ type: 'time' }))
     let totals = NOTHING
-    try {
-      for (;;) {
-        const message = await this.#next()
-        switch (message.type) {
-          case 'next':
-            this.#answer({ type: 'port', port: await this.#source.next() })
-            break
-          case 'again':
-            this.#answer({ type: 'port', port: this.#source.again(message.port, message.epoch) })
-            break
-          case 'load':
-            this.#answer({ type: 'piece', piece: await this.#source.load(message.port, message.epoch, message.offset) })
-            break
-          case 'found': {
-            totals = message.totals
-            const text = this.#valid(message.found)
-            if (text !== '') yield { kind: 'found', text }
-            yield { kind: 'progress', totals }
-            // Only now: what nobody reads is not searched for.
-            this.#answer({ type: 'taken' })
-            break
-          }
-          case 'done':
-            yield { kind: 'end', totals: message.totals, end: message.totals.truncated ? 'limit' : 'complete' }
-            return
-          case 'time':
-            yield { kind: 'end', totals: { ...totals, truncated: true }, end: 'time' }
-            return
-          case 'failed':
-            if (!this.#stopped) log.warn({ reason: message.reason }, 'a search of history failed')
-            throw new VspcError('VSPC_SEARCH_FAILED', `the search failed: ${message.reason}`)
+    for (;;) {
+      const message = await this.#next()
+      switch (message.type) {
+        case 'next':
+          this.#answer({ type: 'port', port: await this.#source.next() })
+          break
+        case 'again':
+          this.#answer({ type: 'port', port: this.#source.again(message.port, message.epoch) })
+          break
+        case 'load':
+          this.#answer({ type: 'piece', piece: await this.#source.load(message.port, message.epoch, message.offset) })
+          break
+        case 'found': {
+          totals = message.totals
+          const text = this.#valid(message.found)
+          if (text !== '') yield { kind: 'found', text }
+          yield { kind: 'progress', totals }
+          // Only now: what nobody reads is not searched for.
+          this.#answer({ type: 'taken' })
+          break
         }
+        case 'done':
+          yield { kind: 'end', totals: message.totals, end: message.totals.truncated ? 'limit' : 'complete' }
+          return
+        case 'time':
+          yield { kind: 'end', totals: { ...totals, truncated: true }, end: 'time' }
+          return
+        case 'failed':
+          if (!this.#stopped) this.#options.log.warn({ reason: message.reason }, 'a search of history failed')
+          throw new VspcError('VSPC_SEARCH_FAILED', `the search failed: ${message.reason}`)
       }
-    } finally {
-      timer.cancel()
     }
   }
 
   async stop(): Promise<void> {
     this.#stopped = true
+    this.#timer.cancel()
     this.#got({ type: 'failed', reason: 'the server is stopping' })
     await this.#worker.terminate()
   }

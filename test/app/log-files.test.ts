@@ -216,6 +216,24 @@ describe('a file with the end of the output', () => {
     if (existsSync(join(dir, 'other'))) expect(readFileSync(join(dir, 'other'), 'utf8')).not.toContain(line(20))
   })
 
+  test('of an earlier run is made anew if it ends as history does, but lacks what came before', () => {
+    new TailFile(path, KEEP).update(print(150))
+    const whole = text()
+    // Cut while no server ran; and a file that another program has begun.
+    for (const rest of [whole.slice(-24), `else\n${whole}`, `x${whole.slice(1)}`]) {
+      writeFileSync(path, rest)
+      new TailFile(path, KEEP).update(print(0))
+      expect(output.endsWith(text())).toBe(true)
+      expect(text().length).toBeGreaterThanOrEqual(KEEP - 12)
+    }
+  })
+
+  test('what could not be written leaves nothing behind on a disk that is full', () => {
+    const source = print(50)
+    expect(() => new TailFile(path, KEEP).update({ ...source, folder: join(dir, 'nul\0') })).toThrow()
+    expect(readdirSync(join(path, '..'))).toEqual([])
+  })
+
   test('a folder in its place is told, and left alone', () => {
     mkdirSync(path, { recursive: true })
     expect(() => new TailFile(path, KEEP).update(print(1))).toThrow(/EISDIR|ENOTEMPTY|EEXIST/)

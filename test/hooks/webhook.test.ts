@@ -231,3 +231,21 @@ test('with other hooks what waits for the former ones is delivered all the same'
   hooks.take(alertOf())
   await eventually('all are there', () => one.got.length === 5 && two.got.length === 1)
 })
+
+test('what waits for a receiver that is away stays when other hooks are changed', async () => {
+  const clock = new ManualClock()
+  const [away, other] = [await Receiver.start(), await Receiver.start()]
+  away.answer = (response) => response.writeHead(503).end()
+  const same = () => webhook(away.url(), { name: 'away', ports: portsOf('vm*') })
+  const hooks = startHooks([same()], clock)
+  for (let i = 0; i < 5; i++) hooks.take(alertOf())
+  await eventually('it has failed', () => hooks.counters.get('away')?.retries === 1)
+  hooks.use([webhook(other.url(), { name: 'other' }), same()], 0)
+  expect(hooks.waiting.get('away')).toBe(5)
+  away.answer = (response) => response.writeHead(204).end()
+  hooks.take(alertOf())
+  clock.advance(1_000)
+  await eventually('all are there', () => hooks.counters.get('away')?.delivered === 6)
+  expect(hooks.counters.get('away')?.dropped).toBe(0)
+  await eventually('the other has its own', () => other.got.length === 1)
+})

@@ -92,15 +92,16 @@ export class TailFile {
     return end >= this.#offset && this.#size + end - this.#offset <= 2 * this.#keep
   }
 
-  /** A file of an earlier run is gone on with if it ends as history does. */
+  /**
+   * A file of an earlier run is gone on with if it is the end of the output, as far as its own ends show: it may have been cut,
+   * or what came before a crash may not be in it, although it ends as history does.
+   */
   #adopt(fd: number, source: TailSource): void {
     const { size } = fstatSync(fd)
-    const length = Math.min(size, COMPARED_BYTES, source.end)
-    const last = Buffer.alloc(length)
-    readSync(fd, last, 0, length, size - length)
-    const parts: Buffer[] = []
-    for (const piece of pieces(source, source.end - length)) parts.push(Buffer.from(piece))
-    if (length === 0 || !last.equals(Buffer.concat(parts))) return
+    const from = source.end - size
+    const length = Math.min(size, COMPARED_BYTES)
+    if (size === 0 || from < 0 || (from > 0 && size < this.#keep / 2)) return
+    if (!isSame(fd, 0, source, from, length) || !isSame(fd, size - length, source, source.end - length, length)) return
     this.#size = size
     this.#offset = source.end
   }
@@ -110,16 +111,15 @@ export class TailFile {
     const draft = join(folder, `.${basename(this.path)}.new`)
     mkdirSync(folder, { recursive: true, mode: FOLDER_MODE })
     rmSync(draft, { force: true })
-    const fd = openSync(draft, OPEN_NEW, FILE_MODE)
     this.#offset = -1
-    let size = 0
     try {
-      size = copy(source, Math.max(0, source.end - this.#keep), fd)
-    } finally {
-      closeSync(fd)
+      this.#size = write(draft, source, Math.max(0, source.end - this.#keep))
+      renameSync(draft, this.path)
+    } catch (error) {
+      // A disk that is full has no room for what nobody reads.
+      rmSync(draft, { force: true })
+      throw error
     }
-    renameSync(draft, this.path)
-    this.#size = size
     this.#offset = source.end
   }
 }
@@ -130,6 +130,30 @@ export class TailFile {
  */
 export function makeLogDirectory(dir: string): void {
   if (mkdirSync(dir, { recursive: true, mode: FOLDER_MODE }) !== undefined) chmodSync(dir, 0o751)
+}
+
+/** @returns bytes written. */
+function write(path: string, source: TailSource, from: number): number {
+  const fd = openSync(path, OPEN_NEW, FILE_MODE)
+  try {
+    return copy(source, from, fd)
+  } finally {
+    closeSync(fd)
+  }
+}
+
+/** The file has at `at` what history has at `from`. */
+function isSame(fd: number, at: number, source: TailSource, from: number, length: number): boolean {
+  const there = Buffer.alloc(length)
+  readSync(fd, there, 0, length, at)
+  let done = 0
+  for (const piece of pieces(source, from)) {
+    const wanted = piece.subarray(0, length - done)
+    if (!there.subarray(done, done + wanted.length).equals(wanted)) return false
+    done += wanted.length
+    if (done === length) return true
+  }
+  return false
 }
 
 /** @returns bytes written. */
