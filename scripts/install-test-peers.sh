@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Installs the real programs that the tests talk to: QEMU with a Linux guest, telnet, python3, openssl, Chromium, zsh,
+# Installs the real programs that the tests talk to: QEMU with a Linux guest, telnet, tmux, python3, openssl, Chromium, zsh,
 # fish, and vcsim, the vSphere simulator, which is built with Go (go.dev/dl; its own packages come through the Go module proxy).
 #
 #   scripts/install-test-peers.sh            install what is missing (root, or sudo without a password)
@@ -25,6 +25,7 @@ needed=(
   cpio:cpio
   zstd:zstd
   telnet:telnet
+  tmux:tmux
   python3:python3
   openssl:openssl
   chromium:chromium

@@ -249,7 +249,7 @@ describe('mistakes in the file have line and column, and say what is accepted', 
 
   test('all at once, from top to bottom', () => {
     const error = refusal(
-      'lisen: []\nlisten: [5, "tcp://h", "unix://x"]\nhttp: 0.0.0.0:1\nlimits: { dialMs: 0, x: 1 }\nwriters: all\n',
+      'lisen: []\nlisten: [5, "tcp://h", "unix://x"]\nhttp: 0.0.0.0\nlimits: { dialMs: 0, x: 1 }\nwriters: all\n',
     ) as ConfigError
     expect(error.problems.map(({ line, column }) => `${line}:${column}`)).toEqual([
       '1:1',

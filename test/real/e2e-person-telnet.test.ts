@@ -1,19 +1,29 @@
 import { expect, test } from 'vitest'
+import type { ConsoleInfo } from '../../src/vspc/index.ts'
 import { describeWithPeers, GUEST_PEERS, peerPath } from '../support/peers.ts'
 import { GUEST_PROMPT } from '../support/qemu.ts'
 import { boot, Events, oneTo, WsClient } from './support.ts'
 import { movingGuest } from './support-moving.ts'
-import { ESCAPE, guestOf, LISTEN, serveTelnet, telnet, telnetAttached, telnetCommand } from './support-person.ts'
+import {
+  attach,
+  ESCAPE,
+  guestOf,
+  LISTEN,
+  serveTelnet,
+  telnet,
+  telnetAttached,
+  telnetCommand,
+} from './support-person.ts'
 
 // What only a Telnet program does, in a real terminal, with the built server and a real guest. What is the same for
 // whatever people come with is in e2e-person-ways.
 describeWithPeers([...GUEST_PEERS, 'python3', 'telnet'], 'a person with telnet, and a real guest', () => {
-  test('send escape, ayt, nop and ip: a key, an answer, nothing, a break', async () => {
+  test('send escape, ayt, nop and ip: a key, an answer, nothing, Ctrl-C', async () => {
     const server = await serveTelnet()
     await guestOf(server)
     const pty = await telnetAttached(server, [peerPath('telnet')])
-    pty.write('stty -echo; cat | xxd -p\r')
-    await pty.expect('xxd -p\r\n')
+    pty.write('stty -echo; echo re""ady; cat | xxd -p\r')
+    await pty.expect('ready\r\n')
     pty.write('a')
     await telnetCommand(pty, 'send escape nop')
     await pty.expect('\r\n')
@@ -21,8 +31,10 @@ describeWithPeers([...GUEST_PEERS, 'python3', 'telnet'], 'a person with telnet, 
     await pty.expect(`${Buffer.from(`a${ESCAPE}b\n`).toString('hex')}\r\n`)
     await telnetCommand(pty, 'send ayt')
     await pty.expect('[vspc] yes; vm1 is online on 127.0.0.1\r\n')
+    pty.write('\rcounter 1000000000 10000\r')
+    await pty.expect('\r\n10\r\n')
     await telnetCommand(pty, 'send ip')
-    await pty.expect('a raw byte stream cannot carry a break; use protocol=telnet or vmware\r\n')
+    await pty.expect(GUEST_PROMPT)
     await telnetCommand(pty, 'quit')
     expect((await pty.exited()).settings).toEqual(pty.settingsBefore)
   })
@@ -55,7 +67,7 @@ describeWithPeers([...GUEST_PEERS, 'python3', 'telnet'], 'a person with telnet, 
     const menu = await telnet([peerPath('telnet')], Number(/\d+$/.exec(server.telnetMenu)?.[0]))
     await menu.expect('\r\n 1  vm1  online     127.0.0.1\r\n')
     menu.write('vn\x7fm\r')
-    await menu.expect('to leave: ^] then "quit"\r\n')
+    await menu.expect('^Ec ? for help, ^Ec . leaves\r\n')
     menu.write('KEPT=yes; echo menu-$((6 * 7))\r')
     await menu.expect('menu-42\r\n')
     const { telnetPort } = await server.port('vm1')
@@ -69,6 +81,30 @@ describeWithPeers([...GUEST_PEERS, 'python3', 'telnet'], 'a person with telnet, 
     await pty.expect('kept-yes')
   })
 
+  test('two people: told by the other one, then thrown out in the midst of vi; the terminal is given back', async () => {
+    const server = await serveTelnet()
+    await guestOf(server)
+    const alice = await attach(server)
+    const [console] = (await server.json('/api/v1/ports/vm1/consoles')) as [ConsoleInfo]
+    alice.write('stty rows 24 columns 80; vi /tmp/file\r')
+    await alice.expect('\x1b[H\x1b[J')
+    const bob = await telnet([peerPath('telnet')], Number(/\d+$/.exec(server.telnetMenu)?.[0]))
+    await bob.expect('1 here, 127.0.0.1:')
+    bob.write('vm1\r')
+    await bob.expect('^Ec ? for help, ^Ec . leaves\r\n')
+    bob.write('\x05cw')
+    await bob.expect(`${console.id}  127.0.0.1:`)
+    bob.write(`\x05ck${console.id} my turn\r`)
+    await bob.expect(': my turn\r\n')
+    await alice.expect(/kicked by telnet:127\.0\.0\.1:\d+: my turn/)
+    expect(await alice.exited()).toMatchObject({ code: 4, settings: alice.settingsBefore })
+    bob.write(':q!\r')
+    await bob.expect(GUEST_PROMPT)
+    bob.write('\x05c.')
+    await bob.expect('[vspc] left vm1\r\n')
+    expect((await bob.exited()).settings).toEqual(bob.settingsBefore)
+  })
+
   test('the guest is moved by simulated hosts: nothing is lost or doubled, and each move is told', async () => {
     const server = await serveTelnet(['--listen', 'tcp://127.0.0.1:0'])
     const { name, events, end } = await movingGuest(server)
@@ -78,7 +114,7 @@ describeWithPeers([...GUEST_PEERS, 'python3', 'telnet'], 'a person with telnet, 
     // The shell echoes what it reads; that of the terminal would come between the digits of the numbers.
     pty.write('stty -echo; clear; counter 300 10000; echo e""nd\r')
     await pty.expect('\x1b[J')
-    const from = pty.text.length
+    const from = pty.text.lastIndexOf('\x1b[J') + 3
     for (let move = 0; move < 2; move++) {
       await events.next('vmotion-complete')
       await pty.expect(/\[vspc\] now on 127\.0\.1\.\d+\r\n/)

@@ -9,6 +9,7 @@ import { findGuestProgram, findProgram, GUEST_PROGRAMS, type GuestProgram, peers
 export type Peer =
   | GuestProgram
   | 'telnet'
+  | 'tmux'
   | 'python3'
   | 'openssl'
   | 'chromium'
@@ -23,6 +24,7 @@ export { findProgram, peersDir }
 
 const PROGRAMS = {
   telnet: 'telnet',
+  tmux: 'tmux',
   python3: 'python3',
   openssl: 'openssl',
   chromium: 'chromium',

@@ -89,12 +89,15 @@ export class TelnetWords {
     const wasAsked = mode === this.#asked
     this.#asked = null
     const also = this.#others === '' || this.#others === before.others ? '' : `who can write here, too: ${this.#others}`
-    if (mode === before.mode) return also === '' ? null : also
+    // That they are gone, and by whom.
+    if (mode === before.mode) return this.#others === before.others ? null : also || reason
     return `${MODES[mode]}${wasAsked ? '' : ` (${reason})`}${mode === 'exclusive' || also === '' ? '' : `; ${also}`}`
   }
 
   #queued({ position, holders, idleTakeoverMs, reason = '' }: Of<'queued'>): string | null {
-    if (position === 0) return `no longer in the queue: ${reason}`
+    // Without a reason: its turn has come, which is told by its mode.
+    if (position === 0) return reason === '' ? null : `no longer in the queue: ${reason}`
+    this.#asked = null
     const who = holders.map((one) => one.who).join(', ')
     const idle = idleTakeoverMs === null ? '' : `; ${afterIdle(idleTakeoverMs)}`
     const place = position === 1 ? 'you are next' : `number ${position} in the queue`
