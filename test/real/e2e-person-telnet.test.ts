@@ -9,6 +9,7 @@ import {
   ESCAPE,
   guestOf,
   LISTEN,
+  quitTelnet,
   serveTelnet,
   telnet,
   telnetAttached,
@@ -26,7 +27,6 @@ describeWithPeers([...GUEST_PEERS, 'python3', 'telnet'], 'a person with telnet, 
     await pty.expect('ready\r\n')
     pty.write('a')
     await telnetCommand(pty, 'send escape nop')
-    await pty.expect('\r\n')
     pty.write('b\r\x04')
     await pty.expect(`${Buffer.from(`a${ESCAPE}b\n`).toString('hex')}\r\n`)
     await telnetCommand(pty, 'send ayt')
@@ -35,7 +35,7 @@ describeWithPeers([...GUEST_PEERS, 'python3', 'telnet'], 'a person with telnet, 
     await pty.expect('\r\n10\r\n')
     await telnetCommand(pty, 'send ip')
     await pty.expect(GUEST_PROMPT)
-    await telnetCommand(pty, 'quit')
+    await quitTelnet(pty)
     expect((await pty.exited()).settings).toEqual(pty.settingsBefore)
   })
 
@@ -54,7 +54,6 @@ describeWithPeers([...GUEST_PEERS, 'python3', 'telnet'], 'a person with telnet, 
     pty.write('dmesg -n 8; echo 1 >/proc/sys/kernel/sysrq; echo ready-$((6 * 7))\r')
     await pty.expect(/ready-42\r\nvm# /)
     await telnetCommand(pty, 'send brk')
-    await pty.expect('\r\n')
     pty.write('h')
     await pty.expect('sysrq: HELP')
     pty.write('echo still-$((6 * 7))\r')

@@ -12,9 +12,9 @@ import {
   guestOf,
   LISTEN,
   pageThrough,
+  quitTelnet,
   serveTelnet,
   telnetAttached,
-  telnetCommand,
   workInShell,
 } from './support-person.ts'
 
@@ -28,11 +28,6 @@ interface Way {
   /** What typing a byte sends, if not the byte; null: it cannot be typed. */
   readonly odd: { readonly [byte: number]: { readonly typed: number[]; readonly arrives: number[] } | null }
   leave(pty: Pty): Promise<void>
-}
-
-async function quit(pty: Pty): Promise<void> {
-  await telnetCommand(pty, 'quit')
-  await pty.expect('Connection closed')
 }
 
 const WAYS: readonly Way[] = [
@@ -54,7 +49,7 @@ const WAYS: readonly Way[] = [
     name: 'GNU telnet',
     open: (server) => telnetAttached(server, [peerPath('telnet')]),
     odd: { [ESCAPE_BYTE]: null },
-    leave: quit,
+    leave: quitTelnet,
   },
   {
     name: 'GNU telnet without BINARY',
@@ -62,7 +57,7 @@ const WAYS: readonly Way[] = [
     open: (server) => telnetAttached(server, [peerPath('telnet')]),
     // Half of a letter, and the client leaves its console: hence BINARY.
     odd: { [ESCAPE_BYTE]: null, 157: null },
-    leave: quit,
+    leave: quitTelnet,
   },
   {
     name: 'busybox telnet, which refuses BINARY',

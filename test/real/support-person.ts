@@ -1,6 +1,8 @@
 /** What people do at a console, whatever they came with: `vspc attach`, a Telnet program, in a terminal or in tmux. */
 import { writeFileSync } from 'node:fs'
 import { join } from 'node:path'
+import { setTimeout } from 'node:timers/promises'
+import { isDeepStrictEqual } from 'node:util'
 import { expect } from 'vitest'
 import { freeRange } from '../app/telnet-support.ts'
 import { Pty } from '../support/pty.ts'
@@ -61,11 +63,24 @@ export async function telnetAttached(server: ServeProcess, program: readonly str
   return pty
 }
 
-/** A command of the Telnet program's own: `^]` and a word. */
+/** A command of the Telnet program's own, `^]` and words; until it takes keys for the server again. */
 export async function telnetCommand(pty: Pty, command: string): Promise<void> {
+  const before = await pty.settings()
+  await typeTelnetCommand(pty, command)
+  // Keys that come earlier would be another command.
+  while (!isDeepStrictEqual(await pty.settings(), before)) await setTimeout(10)
+}
+
+export async function quitTelnet(pty: Pty): Promise<void> {
+  await typeTelnetCommand(pty, 'quit')
+  await pty.expect('Connection closed')
+}
+
+async function typeTelnetCommand(pty: Pty, command: string): Promise<void> {
   pty.write(ESCAPE)
   await pty.expect('telnet> ')
   pty.write(`${command}\r`)
+  await pty.expect('\r\n')
 }
 
 /** At a prompt of the guest, and at one again afterwards: editing, history, and every key that is a signal. */
