@@ -5,15 +5,15 @@
 import { type Static, Type } from 'typebox'
 import { CODES } from '../base/index.ts'
 import { SCHEMES } from '../transport/index.ts'
-import type {
-  ConsoleAction,
-  ConsoleInfo,
-  ConsoleMessage,
-  ConsoleMode,
-  ConsoleRequest,
-  ConsoleVia,
-  PortInfo,
-  ServerEvent,
+import {
+  CONSOLE_ACTIONS,
+  type ConsoleInfo,
+  type ConsoleMessage,
+  type ConsoleMode,
+  type ConsoleRequest,
+  type ConsoleVia,
+  type PortInfo,
+  type ServerEvent,
 } from '../vspc/index.ts'
 import type { PortAnswer, PortGuestinfo } from './guestinfo-view.ts'
 import { ALERT_SCHEMAS } from './schemas-alerts.ts'
@@ -256,18 +256,6 @@ const idleTakeoverMs = {
   type: ['integer', 'null'],
   description: 'When the first in the queue takes over unless somebody in its way types; null = never.',
 }
-const ACTIONS = [
-  'read',
-  'who',
-  'write',
-  'exclusive',
-  'request',
-  'say',
-  'break',
-  'force',
-  'kick',
-] as const satisfies readonly ConsoleAction[]
-
 const MESSAGES = {
   attached: tagged('attached', {
     port: text,
@@ -279,7 +267,7 @@ const MESSAGES = {
     state,
     console: integer,
     epoch: { ...text, description: 'Names this counting of offsets: with another one, offsets mean other bytes.' },
-    may: { type: 'array', items: { type: 'string', enum: [...ACTIONS] }, description: 'What it may ask for.' },
+    may: { type: 'array', items: { type: 'string', enum: [...CONSOLE_ACTIONS] }, description: 'What it may ask for.' },
   }),
   state: tagged('state', { state, host: { type: ['string', 'null'] }, reason: text }),
   writer: tagged('writer', { mode, writers: consoles, reason: text, by: consoleInfo }, ['by']),

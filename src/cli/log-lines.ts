@@ -1,7 +1,7 @@
 /** `vspc log` by lines: with times, searched, as text or JSON. */
 import { setTimeout as pause } from 'node:timers/promises'
 import { cleanText, VspcError } from '../base/index.ts'
-import { chunksOf, notOurs, type ServerClient } from '../client/index.ts'
+import { chunksOf, jsonLines, notOurs, type ServerClient } from '../client/index.ts'
 import type { LogPrinter } from './log-printer.ts'
 import { type LogQuery, openLog } from './log-query.ts'
 import { printNote } from './output.ts'
@@ -16,8 +16,6 @@ export interface LineOptions {
 
 /** How often a log that is followed is asked for again. */
 const POLL_MS = 500
-/** Of a line of JSON: the longest line, all of it escaped. */
-const MAX_RECORD = 1 << 20
 const NO_TIME = '-'.repeat(24)
 
 /** A line of the server's ndjson. */
@@ -73,7 +71,7 @@ async function printOnce(
     return { offset: 0, epoch }
   }
   let last: Entry | null = null
-  for await (const text of recordsOf(client, chunksOf(body))) {
+  for await (const text of jsonLines(client, chunksOf(body))) {
     if (last !== null) await lines.print(last)
     last = parseEntry(client, text)
   }
@@ -82,22 +80,6 @@ async function printOnce(
   if (options.follow && last.more === true) return { offset: last.offset, epoch }
   await lines.print(last)
   return { offset: next, epoch }
-}
-
-/** Lines of JSON. */
-async function* recordsOf(client: ServerClient, chunks: AsyncIterable<Buffer>): AsyncGenerator<string, void, void> {
-  const decoder = new TextDecoder()
-  let held = ''
-  for await (const chunk of chunks) {
-    held += decoder.decode(chunk, { stream: true })
-    let at = 0
-    for (let end = held.indexOf('\n'); end >= 0; end = held.indexOf('\n', at)) {
-      yield held.slice(at, end)
-      at = end + 1
-    }
-    held = held.slice(at)
-    if (held.length > MAX_RECORD) throw notOurs(client.address, 'a line without end')
-  }
 }
 
 function parseEntry(client: ServerClient, text: string): Entry {

@@ -27,6 +27,7 @@ export { EventStream } from './event-stream.ts'
 export { EXPECT_DEFAULTS, ExpectError, type ExpectMatch, type ExpectOptions } from './expectation.ts'
 export { ConsoleFeed, type FeedListener } from './feed.ts'
 export { chunksOf, type HistoryStream, openHistory, readHistory } from './history.ts'
+export { jsonLines } from './json-lines.ts'
 export type { SendOptions } from './pacing.ts'
 export { RemoteConsole } from './remote-console.ts'
 export {

@@ -1,5 +1,6 @@
 import { VspcError } from '../base/index.ts'
 import { chunksOf } from './history.ts'
+import { jsonLines } from './json-lines.ts'
 import { notOurs, portSegment, type ServerClient } from './requests.ts'
 
 /** What history is searched for; see GET /api/v1/log/search. */
@@ -71,9 +72,6 @@ export type SearchRecord =
       readonly lostBytes: number
     }
 
-/** The longest text, all of it escaped. */
-const MAX_RECORD = 1 << 20
-
 /**
  * Searches the history of a server's ports. The last record is of type `end`; who leaves the loop earlier ends the
  * search.
@@ -106,21 +104,6 @@ function parametersOf(options: SearchOptions): URLSearchParams {
   const others = { ignore_case: ignoreCase, fixed, since, until, context, limit, per_port: perPort, counts }
   for (const [name, value] of Object.entries(others)) if (value !== undefined) parameters.set(name, String(value))
   return parameters
-}
-
-async function* jsonLines(client: ServerClient, chunks: AsyncIterable<Buffer>): AsyncGenerator<string, void, void> {
-  const decoder = new TextDecoder()
-  let held = ''
-  for await (const chunk of chunks) {
-    held += decoder.decode(chunk, { stream: true })
-    let at = 0
-    for (let end = held.indexOf('\n'); end >= 0; end = held.indexOf('\n', at)) {
-      yield held.slice(at, end)
-      at = end + 1
-    }
-    held = held.slice(at)
-    if (held.length > MAX_RECORD) throw notOurs(client.address, 'a line without end')
-  }
 }
 
 function parseRecord(client: ServerClient, line: string): SearchRecord {

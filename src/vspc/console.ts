@@ -1,31 +1,19 @@
 import { errorMessage, VspcError } from '../base/index.ts'
 import type { Load, LoadResult } from '../history/index.ts'
 import type { Port } from './port.ts'
-import type {
-  ConsoleAction,
-  ConsoleClient,
-  ConsoleInfo,
-  ConsoleMode,
-  ConsolePermit,
-  ConsoleRequest,
-  ConsoleVia,
+import {
+  CONSOLE_ACTIONS,
+  type ConsoleAction,
+  type ConsoleClient,
+  type ConsoleInfo,
+  type ConsoleMode,
+  type ConsolePermit,
+  type ConsoleRequest,
+  type ConsoleVia,
 } from './types.ts'
 
 /** Fed to a lagging console at a time; more would only sit in its socket's buffer. */
 const CATCH_UP_BYTES = 65_536
-
-/** What there is to ask for: a console without a permit may all of it. */
-const ACTIONS = [
-  'read',
-  'who',
-  'write',
-  'exclusive',
-  'request',
-  'say',
-  'break',
-  'force',
-  'kick',
-] as const satisfies readonly ConsoleAction[]
 
 /** All consoles of its port, as a console sees them. */
 export interface ConsoleGroup {
@@ -145,7 +133,7 @@ export class Console {
 
   /** What its holder may ask for. */
   get allowed(): ConsoleAction[] {
-    return ACTIONS.filter((action) => this.may(action))
+    return CONSOLE_ACTIONS.filter((action) => this.may(action))
   }
 
   may(action: ConsoleAction): boolean {

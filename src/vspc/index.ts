@@ -7,20 +7,21 @@ export type { Port } from './port.ts'
 export type { PortTable } from './port-table.ts'
 export { MAX_REFUSALS, REFUSAL_REASONS, type Refusal, type RefusalReason, Refusals } from './refusals.ts'
 export { Server, type ServerOptions } from './server.ts'
-export type {
-  AlertInfo,
-  ConsoleAction,
-  ConsoleClient,
-  ConsoleInfo,
-  ConsoleMessage,
-  ConsoleMode,
-  ConsolePermit,
-  ConsoleRequest,
-  ConsoleVia,
-  PortEventType,
-  PortInfo,
-  PortState,
-  ServerEvent,
-  VmotionEventType,
-  VmotionResult,
+export {
+  type AlertInfo,
+  CONSOLE_ACTIONS,
+  type ConsoleAction,
+  type ConsoleClient,
+  type ConsoleInfo,
+  type ConsoleMessage,
+  type ConsoleMode,
+  type ConsolePermit,
+  type ConsoleRequest,
+  type ConsoleVia,
+  type PortEventType,
+  type PortInfo,
+  type PortState,
+  type ServerEvent,
+  type VmotionEventType,
+  type VmotionResult,
 } from './types.ts'

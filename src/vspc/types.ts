@@ -11,7 +11,18 @@ export type ConsoleMode = 'read' | 'write' | 'exclusive'
 export type ConsoleVia = 'websocket' | 'telnet' | 'forward'
 
 /** What the holder of a console may or may not do; `request`: stand in the queue. */
-export type ConsoleAction = 'read' | 'who' | 'write' | 'exclusive' | 'request' | 'say' | 'break' | 'force' | 'kick'
+export const CONSOLE_ACTIONS = [
+  'read',
+  'who',
+  'write',
+  'exclusive',
+  'request',
+  'say',
+  'break',
+  'force',
+  'kick',
+] as const
+export type ConsoleAction = (typeof CONSOLE_ACTIONS)[number]
 
 /**
  * What the holder of a console may do. Asked at each action, never per chunk; whoever supplies it decides, and keeps a
