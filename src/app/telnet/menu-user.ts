@@ -148,7 +148,7 @@ export class MenuUser implements TelnetUser, EditorSink {
     this.#idle?.cancel()
     if (limits.telnetMenuIdleMs === 0) return
     this.#idle = clock.after(limits.telnetMenuIdleMs, () => {
-      this.#connection.say('nothing was typed for a while; until then')
+      this.#connection.say('nothing was typed for a while: goodbye')
       this.#connection.end()
     })
   }
