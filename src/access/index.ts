@@ -41,7 +41,7 @@ export {
 export { secretFault, TICKET_PREFIX, TOKEN_PREFIX } from './secret.ts'
 export { formatSelector, type PortFacts, parseSelector, SELECTOR_ACCEPTS, type Selector, selects } from './selector.ts'
 export { ANONYMOUS, isPrincipal, type Subject, type Via } from './subject.ts'
-export { type IssuedTicket, TICKET_LIMITS, type TicketLimits, Tickets } from './tickets.ts'
+export { type IssuedTicket, type Redeemed, TICKET_LIMITS, type TicketLimits, Tickets } from './tickets.ts'
 export { changeTokens, loadTokens } from './token-file.ts'
 export { TokenStore, type TokenStoreOptions } from './token-store.ts'
 export { TOKEN_NAME, TOKEN_NAME_ACCEPTS, type TokenMatch, type TokenRecord, TokenTable, timeOf } from './tokens.ts'

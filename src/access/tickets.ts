@@ -29,8 +29,14 @@ export interface TicketSecrets {
   digest(ticket: string): string
 }
 
-interface Ticket {
+/** Who shows a ticket. */
+export interface Redeemed {
   readonly subject: Subject
+  /** What they had shown for it ends then, milliseconds since 1970; null: not on its own. */
+  readonly ownerUntil: number | null
+}
+
+interface Ticket extends Redeemed {
   readonly until: number
 }
 
@@ -51,8 +57,8 @@ export class Tickets {
     return this.#open.size
   }
 
-  /** Null when too many are out. */
-  issue(subject: Subject): IssuedTicket | null {
+  /** @param ownerUntil see {@link Redeemed}. @returns null when too many are out. */
+  issue(subject: Subject, ownerUntil: number | null = null): IssuedTicket | null {
     const now = this.#clock.now()
     this.#dropExpired(now)
     const own: string[] = []
@@ -62,17 +68,17 @@ export class Tickets {
     if (this.#open.size >= this.#limits.max) return null
     const ticket = this.#secrets.fresh()
     const { lifeMs } = this.#limits
-    this.#open.set(this.#secrets.digest(ticket), { subject, until: now + lifeMs })
+    this.#open.set(this.#secrets.digest(ticket), { subject, ownerUntil, until: now + lifeMs })
     return { ticket, expiresAt: this.#clock.wall() + lifeMs }
   }
 
   /** Whose ticket it is, once; null for one that is unknown, used or too old: which of them, nobody is told. */
-  redeem(ticket: string): Subject | null {
+  redeem(ticket: string): Redeemed | null {
     const digest = this.#secrets.digest(ticket)
     const found = this.#open.get(digest)
     if (found === undefined) return null
     this.#open.delete(digest)
-    return this.#clock.now() < found.until ? found.subject : null
+    return this.#clock.now() < found.until ? found : null
   }
 
   /** All have the same life, so the oldest come first. */

@@ -7,7 +7,7 @@ import { VspcError } from '../base/index.ts'
 import { type RunningSearch, type SearchEnd, Searches, type SearchTotals } from '../search/index.ts'
 import type { Port, Server } from '../vspc/index.ts'
 import { EACH, onPort, portOf, resolveVisible, visitorOf } from './access/guard.ts'
-import { factsOf } from './access/visitor.ts'
+import { factsOf, type Visitor } from './access/visitor.ts'
 import { metricReaders } from './metric-readers.ts'
 import { PROBLEM_ANSWER } from './openapi.ts'
 import { ProblemError } from './problem.ts'
@@ -106,6 +106,7 @@ function choiceOf(server: Server, request: FastifyRequest): PortChoice {
 export function searchRoutes(app: FastifyInstance, server: Server, registry: Registry): void {
   const searches = new Searches({ clock: server.clock, log: server.log, limits: () => server.limits })
   let naming = 0
+  const held = new Map<string, number>()
   // Before connections are waited for: theirs end then.
   app.addHook('preClose', () => searches.close())
   addMetrics(registry, searches)
@@ -127,7 +128,7 @@ export function searchRoutes(app: FastifyInstance, server: Server, registry: Reg
       const choice = choiceOf(server, request)
       const ports = await named(query.ports ?? [], choice)
       const { counts = false, per_port: perPort = MAX_OFFSET } = query
-      return send(reply, ports, choice, { ...query, counts, perPort })
+      return send(reply, ports, { ...choice, owner: ownerOf(visitorOf(request)) }, { ...query, counts, perPort })
     },
   )
 
@@ -146,7 +147,8 @@ export function searchRoutes(app: FastifyInstance, server: Server, registry: Reg
     },
     (request, reply) => {
       const query = { ...request.query, counts: false, perPort: MAX_OFFSET }
-      return send(reply, [portOf(request)], choiceOf(server, request), query)
+      const whose = { ...choiceOf(server, request), owner: ownerOf(visitorOf(request)) }
+      return send(reply, [portOf(request)], whose, query)
     },
   )
 
@@ -165,15 +167,40 @@ export function searchRoutes(app: FastifyInstance, server: Server, registry: Reg
   function send(
     reply: FastifyReply,
     ports: readonly Port[],
-    { may }: PortChoice,
+    { may, owner }: Pick<PortChoice, 'may'> & { readonly owner: string | null },
     query: PortSearchQuery & { readonly counts: boolean; readonly perPort: number },
   ): FastifyReply {
     const source = new PortsToSearch(server, ports, may)
-    const search = begin(query, source)
+    const leave = owner === null ? () => {} : takePlace(owner)
+    const stop = () => {
+      leave()
+      void search?.stop()
+    }
+    let search: RunningSearch | null = null
+    try {
+      search = begin(query, source)
+    } catch (error) {
+      leave()
+      throw error
+    }
     // Also where nobody has begun to read it, or was gone before it was begun.
-    if (reply.raw.destroyed) void search.stop()
-    else reply.raw.once('close', () => void search.stop())
+    if (reply.raw.destroyed) stop()
+    else reply.raw.once('close', stop)
     return reply.type('application/x-ndjson').send(Readable.from(lines(search, source), { objectMode: false }))
+  }
+
+  /** Whoever does not read holds a place for long: nobody may hold all. The returned function gives it back. */
+  function takePlace(owner: string): () => void {
+    const most = Math.max(1, server.limits.maxSearches - 1)
+    const now = held.get(owner) ?? 0
+    if (now >= most)
+      throw busy(`history is not searched now: ${now} of yours are under way, and one place is for others`)
+    held.set(owner, now + 1)
+    return () => {
+      const left = (held.get(owner) ?? 0) - 1
+      if (left > 0) held.set(owner, left)
+      else held.delete(owner)
+    }
   }
 
   function begin(
@@ -222,6 +249,11 @@ export function searchRoutes(app: FastifyInstance, server: Server, registry: Reg
       yield record({ type: 'error', code: error.code, message: error.message })
     }
   }
+}
+
+/** Null: nobody in particular, where nobody is asked. */
+function ownerOf({ isAnonymous, seesAll, address, subject: { via, user } }: Visitor): string | null {
+  return isAnonymous ? (seesAll ? null : address) : `${via} ${user}`
 }
 
 function busy(message: string): ProblemError {

@@ -16,7 +16,7 @@ describe('tickets', () => {
   test('a ticket is for one use', () => {
     const { tickets } = desk()
     const { ticket } = tickets.issue(person('ann', 'ops')) ?? { ticket: '' }
-    expect(tickets.redeem(ticket)).toMatchObject({ user: 'ann', groups: ['ops'] })
+    expect(tickets.redeem(ticket)).toMatchObject({ subject: { user: 'ann', groups: ['ops'] } })
     expect(tickets.redeem(ticket)).toBeNull()
     expect(tickets.open).toBe(0)
   })
@@ -45,9 +45,9 @@ describe('tickets', () => {
     const ann = Array.from({ length: 4 }, () => tickets.issue(person('ann'))?.ticket ?? '')
     // Another one of that name, who came another way.
     const token = tickets.issue({ ...person('ann'), via: 'token' })
-    expect(ann.map((ticket) => tickets.redeem(ticket)?.user ?? null)).toEqual([null, 'ann', 'ann', 'ann'])
-    expect(tickets.redeem(ben?.ticket ?? '')?.user).toBe('ben')
-    expect(tickets.redeem(token?.ticket ?? '')?.via).toBe('token')
+    expect(ann.map((ticket) => tickets.redeem(ticket)?.subject.user ?? null)).toEqual([null, 'ann', 'ann', 'ann'])
+    expect(tickets.redeem(ben?.ticket ?? '')?.subject.user).toBe('ben')
+    expect(tickets.redeem(token?.ticket ?? '')?.subject.via).toBe('token')
   })
 
   test('when too many are out nobody gets one, until those are used or too old', () => {
@@ -80,7 +80,7 @@ describe('tickets', () => {
           else {
             const target = issued[one.redeem]
             if (target === undefined) continue
-            const subject = tickets.redeem(target.ticket)
+            const subject = tickets.redeem(target.ticket)?.subject ?? null
             if (subject === null) continue
             expect([subject.user, target.used, clock.now() < target.until]).toEqual([target.user, false, true])
             target.used = true

@@ -165,15 +165,21 @@ export class AccessControl implements Deciding {
   identify({ headers, upgrade, origin }: Shown): Visitor {
     const { address, display: from, certificate, certificateFault, fromTrustedProxy } = origin
     if (this.#config === null) return this.#visitor(ANONYMOUS, from, address)
-    const identity = identify({ headers, upgrade, certificate, fromTrustedProxy }, this.#sources(this.#config))
+    const shown = { headers, upgrade, certificate, fromTrustedProxy }
+    let ends = certificate?.until ?? null
+    const identity = identify(
+      shown,
+      this.#sources(this.#config, (ownerUntil) => {
+        ends = ownerUntil
+      }),
+    )
     if (identity.kind === 'problem') throw this.#failed(identity.status, identity.reason, from, address)
     if (identity.notes.length > 0) this.#note(identity.notes, from)
     const { subject } = identity
     if (certificateFault !== null && subject === ANONYMOUS) {
       throw this.#failed(401, `the certificate does not count: ${certificateFault}`, from, address)
     }
-    const until = subject.via === 'certificate' ? (certificate?.until ?? null) : null
-    return this.#visitor(subject, from, address, until)
+    return this.#visitor(subject, from, address, subject.via === 'certificate' ? ends : null)
   }
 
   /** Nobody in particular; `from` is shown to others, `address` counts for limits. */
@@ -211,18 +217,21 @@ export class AccessControl implements Deciding {
     return new Visitor(this, { subject, from, address, until })
   }
 
-  #sources({ certificates, proxies }: AccessConfig): IdentitySources {
+  /** @param redeemed is told when what a ticket was given for ends. */
+  #sources({ certificates, proxies }: AccessConfig, redeemed: (ownerUntil: number | null) => void): IdentitySources {
     return {
       token: (token) => this.#tokens?.find(token) ?? { kind: 'unknown' },
-      ticket: (ticket) => this.#redeem(ticket),
+      ticket: (ticket) => this.#redeem(ticket, redeemed),
       certificate: certificates,
       proxy: proxies?.rules ?? null,
     }
   }
 
-  #redeem(ticket: string): Subject | null {
-    const subject = this.#tickets.redeem(ticket)
-    if (subject === null) return null
+  #redeem(ticket: string, redeemed: (ownerUntil: number | null) => void): Subject | null {
+    const found = this.#tickets.redeem(ticket)
+    if (found === null) return null
+    const { subject, ownerUntil } = found
+    redeemed(ownerUntil)
     // Its token may have been removed since, or changed.
     return subject.credential === null ? subject : (this.#tokens?.current(subject) ?? null)
   }
@@ -245,7 +254,7 @@ export class AccessControl implements Deciding {
 
   /** @throws ProblemError 503 when too many are out. */
   ticket(visitor: Visitor): IssuedTicket {
-    const issued = this.#tickets.issue(visitor.subject)
+    const issued = this.#tickets.issue(visitor.subject, visitor.until)
     // One for nobody gives nothing, and anybody can ask for any number: they must not be able to fill the audit log.
     if (!visitor.isAnonymous) visitor.record('ticket', null, issued !== null)
     if (issued === null) {

@@ -2,7 +2,11 @@ import { spawnSync } from 'node:child_process'
 import { readFileSync } from 'node:fs'
 import { get, type IncomingMessage } from 'node:http'
 import { join } from 'node:path'
-import { expect, test } from 'vitest'
+import { expect, onTestFinished, test } from 'vitest'
+import { type AccessRules, FAILURE_LIMITS } from '../../../src/access/index.ts'
+import { AccessControl } from '../../../src/app/access/control.ts'
+import type { AccessConfig } from '../../../src/app/access/settings.ts'
+import { ManualClock, silentLogger } from '../../../src/base/index.ts'
 import { eventually, RawVm } from '../support.ts'
 import { startGuarded, TokenFile } from './support.ts'
 
@@ -69,4 +73,64 @@ test('who is nobody cannot fill the audit log with tickets', async () => {
   await app.stop()
   const lines = readFileSync(audit, 'utf8').trimEnd().split('\n')
   expect(lines.map((line) => (JSON.parse(line) as { who: string | null }).who)).toEqual(['ci'])
+})
+
+test('who does not read a search does not keep others from theirs', async () => {
+  const tokens = new TokenFile({ ci: { roles: ['viewer'] }, ops: { roles: ['viewer'] } })
+  const app = await startGuarded(tokens, {}, {}, { maxSearches: 2 })
+  const vm = await RawVm.connect(app)
+  await vm.print(app, `${'oops '.repeat(60)}\n`.repeat(60_000))
+  const search = (name: string) =>
+    new Promise<IncomingMessage>((resolve) => {
+      const headers = { ...tokens.bearer(name), connection: 'close' }
+      get(`${app.url}/api/v1/log/search?pattern=oops&limit=100000`, { headers }, resolve)
+    })
+  const first = await search('ci')
+  first.pause()
+  const second = await search('ci')
+  expect([first.statusCode, second.statusCode]).toEqual([200, 503])
+  second.resume()
+  const other = await search('ops')
+  expect(other.statusCode).toBe(200)
+  other.destroy()
+  // The place is given back.
+  first.destroy()
+  await eventually(async () => {
+    const again = await search('ci')
+    again.destroy()
+    return again.statusCode === 200
+  })
+})
+
+test('a console that a ticket has opened ends with the certificate that the ticket was given for', async () => {
+  const rules: AccessRules = {
+    policy: {
+      rules: [
+        { who: [{ kind: 'authenticated' }], capabilities: ['read'], ports: [{ kind: 'all' }], source: 'rules[0]' },
+      ],
+    },
+    roles: new Map(),
+  }
+  const access: AccessConfig = {
+    rules,
+    settings: {},
+    tokens: '/nowhere/tokens.json',
+    tokensIsDefault: true,
+    certificates: { user: 'cn', groupsFromOu: false },
+    proxies: null,
+    failures: FAILURE_LIMITS,
+  }
+  const clock = new ManualClock()
+  const control = await AccessControl.open({ access, audit: null, clock, log: silentLogger })
+  onTestFinished(() => control.close())
+  const until = clock.wall() + 10_000
+  const from = { address: '10.0.0.9', display: '10.0.0.9:1', fromTrustedProxy: false, certificateFault: null }
+  const certificate = { subject: 'CN=alice', subjectAltName: null, until }
+  const alice = control.identify({ headers: {}, upgrade: false, origin: { ...from, certificate } })
+  const { ticket } = control.ticket(alice)
+  const headers = { 'sec-websocket-protocol': `vspc.v1, vspc.ticket.${ticket}` }
+  const console = control.identify({ headers, upgrade: true, origin: { ...from, certificate: null } })
+  expect([console.who, console.counts]).toEqual(['alice', true])
+  clock.advance(10_000)
+  expect(console.counts).toBe(false)
 })
