@@ -3,7 +3,7 @@ import { Worker } from 'node:worker_threads'
 import { errorMessage, type Logger, type Timer } from '../../base/index.ts'
 import type { Port, Server } from '../../vspc/index.ts'
 import type { LogFilesDone, LogFilesWork, TailJob } from './log-files-worker.ts'
-import { otherName } from './names.ts'
+import { type NamedPort, otherName } from './names.ts'
 import type { LogFilesConfig } from './settings.ts'
 
 /** How far behind files may be, while the thread has nothing else to do. */
@@ -23,6 +23,9 @@ interface Known {
   end: number
   /** Relative. */
   readonly name: string
+  /** What the template says, and of whom it says it: a fleet's names are not made anew each second. */
+  readonly own: string
+  readonly of: NamedPort
 }
 
 /** Keeps a plain file for each port, a moment behind its history: a thread does the work, and nothing waits for it. */
@@ -36,6 +39,8 @@ export class LogFiles {
   readonly #taken = new Map<string, string>()
   #timer: Timer | null = null
   #busy: TailJob[] | null = null
+  /** Ports that were not looked at yet this time; null = a new round begins. Nobody has two turns before all had one. */
+  #round: Iterator<Port> | null = null
   #idle: (() => void)[] = []
   #troubled = false
   #ended = false
@@ -60,6 +65,8 @@ export class LogFiles {
     const until = clock.now() + timeoutMs
     await this.#server.histories.flush(timeoutMs)
     const waited = () => this.#ended || clock.now() > until
+    await this.#settled(timeoutMs)
+    this.#round = null
     do {
       await this.#settled(timeoutMs)
     } while (!waited() && this.#look())
@@ -88,7 +95,7 @@ export class LogFiles {
   /** @returns whether there is something to do. */
   #look(): boolean {
     if (this.#ended || this.#busy !== null) return false
-    const { table, histories } = this.#server
+    const { table } = this.#server
     const removed: string[] = []
     for (const [id, { epoch }] of this.#known) {
       if (table.get(id)?.epoch === epoch) continue
@@ -96,19 +103,16 @@ export class LogFiles {
       this.#forget(id)
     }
     const jobs: TailJob[] = []
-    for (const port of table) {
-      if (jobs.length === MAX_JOBS) break
-      const { id, history } = port
-      const known = this.#known.get(id)
-      const name = this.#nameOf(port)
-      if (name === null || history.visible === 0 || (known?.end === history.visible && known.name === name)) continue
-      const files = histories.filesOf(id)
-      if (files === null || (known?.end === files.written && known.name === name)) continue
-      if (known !== undefined && known.name !== name) this.#taken.delete(known.name.toLowerCase())
-      this.#taken.set(name.toLowerCase(), id)
-      this.#known.set(id, { epoch: port.epoch, end: files.written, name })
-      const plain = files.files.map(({ start, end }) => ({ start, end }))
-      jobs.push({ id, path: join(this.#config.dir, name), folder: files.folder, files: plain, end: files.written })
+    const round = this.#round ?? table[Symbol.iterator]()
+    this.#round = round
+    while (jobs.length < MAX_JOBS) {
+      const next = round.next()
+      if (next.done) {
+        this.#round = null
+        break
+      }
+      const job = this.#jobOf(next.value)
+      if (job !== null) jobs.push(job)
     }
     if (jobs.length === 0 && removed.length === 0) return false
     this.#busy = jobs
@@ -117,13 +121,30 @@ export class LogFiles {
     return true
   }
 
+  /** Null: its file is as it should be, or there is none. */
+  #jobOf(port: Port): TailJob | null {
+    const { id, history } = port
+    if (history.visible === 0) return null
+    const known = this.#known.get(id)
+    const of = known !== undefined && isCalled(known.of, port) ? known.of : namedPort(port)
+    const own = of === known?.of ? known.own : this.#config.template.nameOf(of)
+    if (own === null) return null
+    const name = this.#nameOf(own, id, known)
+    if (known?.end === history.visible && known.name === name) return null
+    const files = this.#server.histories.filesOf(id)
+    if (files === null || (known?.end === files.written && known.name === name)) return null
+    if (known !== undefined && known.name !== name) this.#taken.delete(known.name.toLowerCase())
+    this.#taken.set(name.toLowerCase(), id)
+    this.#known.set(id, { epoch: port.epoch, end: files.written, name, own, of })
+    const plain = files.files.map(({ start, end }) => ({ start, end }))
+    return { id, path: join(this.#config.dir, name), folder: files.folder, files: plain, end: files.written }
+  }
+
   /** Its own name, unless another port has that. */
-  #nameOf(port: Port): string | null {
-    const { id, vcUuid, biosUuid, label } = port
-    const name = this.#config.template.nameOf({ id, name: port.name, uuid: vcUuid ?? biosUuid, label })
-    if (name === null) return null
-    const holder = this.#taken.get(name.toLowerCase())
-    return holder === undefined || holder === id ? name : otherName(name, id)
+  #nameOf(own: string, id: string, known: Known | undefined): string {
+    const holder = this.#taken.get(own.toLowerCase())
+    if (holder === undefined || holder === id) return own
+    return known?.own === own && known.name !== own ? known.name : otherName(own, id)
   }
 
   #forget(id: string): void {
@@ -135,7 +156,6 @@ export class LogFiles {
   }
 
   #done({ failed, error }: LogFilesDone): void {
-    const full = (this.#busy?.length ?? 0) === MAX_JOBS
     this.#busy = null
     // They are tried again.
     for (const id of failed) {
@@ -149,7 +169,7 @@ export class LogFiles {
     if (error === null && this.#troubled) this.#log.info({ dir: this.#config.dir }, 'log files are written again')
     this.#troubled = error !== null
     for (const wake of this.#idle.splice(0)) wake()
-    this.#schedule(full && error === null ? 0 : TICK_MS)
+    this.#schedule(this.#round !== null && error === null ? 0 : TICK_MS)
   }
 
   #fail(reason: string): void {
@@ -159,4 +179,12 @@ export class LogFiles {
     for (const wake of this.#idle.splice(0)) wake()
     this.#log.error({ reason }, 'log files are not kept any more, until the server is restarted')
   }
+}
+
+function namedPort({ id, name, vcUuid, biosUuid, label }: Port): NamedPort {
+  return { id, name, uuid: vcUuid ?? biosUuid, label }
+}
+
+function isCalled(named: NamedPort, { name, vcUuid, biosUuid, label }: Port): boolean {
+  return named.name === name && named.uuid === (vcUuid ?? biosUuid) && named.label === label
 }
