@@ -26,6 +26,11 @@ const SAY_BYTES = 65_536
 /** More than this unsent: keys are not echoed. */
 const ECHO_BYTES = 32_768
 const LF = 10
+/**
+ * How a browser begins. The page of any site can have it send a request to any address, on loopback too, and what the page
+ * makes its body of would be typed: a name at the menu, then commands to that VM. Nobody's keys come so, in one piece.
+ */
+const HTTP_REQUEST = /^(?:GET|HEAD|POST|PUT|PATCH|DELETE|OPTIONS|CONNECT|TRACE) \//
 
 /** What a client is connected to. */
 export interface TelnetUser {
@@ -58,6 +63,7 @@ export class TelnetConnection implements TelnetOwner {
   #over = false
   /** What is sent meanwhile goes out at its end. */
   #receiving = false
+  #heard = false
   #deadline: Timer | null = null
 
   /**
@@ -163,6 +169,15 @@ export class TelnetConnection implements TelnetOwner {
   }
 
   #receive(chunk: Uint8Array): void {
+    if (!this.#heard) {
+      this.#heard = true
+      if (HTTP_REQUEST.test(String.fromCharCode(...chunk.subarray(0, 16)))) {
+        this.server.log.warn({ peer: this.from }, 'telnet: a browser, or another HTTP client, was turned away')
+        this.say('this is Telnet, not HTTP')
+        this.end()
+        return
+      }
+    }
     this.#receiving = true
     this.#session.receive(chunk)
     this.#receiving = false
