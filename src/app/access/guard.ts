@@ -2,6 +2,7 @@
  * The guard of every route: who asks is found out before anything else of a request is looked at, and what a route does is
  * decided before its handler runs. A route that does not say what it takes cannot be registered.
  */
+import type { IncomingMessage } from 'node:http'
 import type { FastifyInstance, FastifyRequest } from 'fastify'
 import type { Action } from '../../access/index.ts'
 import type { Port, Server } from '../../vspc/index.ts'
@@ -67,7 +68,7 @@ export function guardRoutes(app: FastifyInstance, access: AccessControl, server:
     if (rule.kind !== 'open') {
       const { raw } = request
       request.visitor = access.identify({
-        headers: raw.headers,
+        headers: headersOf(raw),
         upgrade: raw.headers.upgrade !== undefined,
         origin: originOf(raw, access.proxies),
       })
@@ -83,6 +84,17 @@ export function guardRoutes(app: FastifyInstance, access: AccessControl, server:
     done()
   })
   return routes
+}
+
+/**
+ * As node:http has them, but what came more than once is a list: joined to one text, groups that a client sends would be
+ * taken for more of those that a proxy adds.
+ */
+function headersOf(request: IncomingMessage): Readonly<Record<string, string | readonly string[] | undefined>> {
+  const { headers, rawHeaders } = request
+  if (rawHeaders.length / 2 === Object.keys(headers).length) return headers
+  const repeated = Object.entries(request.headersDistinct).filter(([, values]) => (values?.length ?? 0) > 1)
+  return { ...headers, ...Object.fromEntries(repeated) }
 }
 
 /** Who asks. Only on routes that are not open. */

@@ -134,3 +134,17 @@ test('a console that a ticket has opened ends with the certificate that the tick
   clock.advance(10_000)
   expect(console.counts).toBe(false)
 })
+
+test('groups that a client sends are not more of those that a proxy adds', async () => {
+  const app = await startGuarded(new TokenFile(), {
+    rules: [{ who: ['group:admin'], role: 'admin' }],
+    proxies: { trusted: ['127.0.0.1'] },
+  })
+  const status = (headers: Record<string, string | string[]>) =>
+    new Promise<number | undefined>((resolve) => {
+      get(`${app.url}/api/v1/ports`, { headers }, (answer) => resolve(answer.resume().statusCode))
+    })
+  expect(await status({ 'X-Forwarded-User': 'bob', 'X-Forwarded-Groups': 'staff,admin' })).toBe(200)
+  expect(await status({ 'X-Forwarded-User': 'bob', 'X-Forwarded-Groups': ['staff', 'admin'] })).toBe(400)
+  expect(await status({ 'X-Forwarded-User': ['bob', 'root'], 'X-Forwarded-Groups': 'admin' })).toBe(400)
+})
