@@ -81,7 +81,7 @@ describe('with access control', () => {
       next.socket.destroy()
     }
     const limited = await atPort(app, wrong)
-    await limited.next('too many requests from there have shown what does not count')
+    await limited.next('too many requests from this address have shown what does not count')
     // Who has the right one is not kept out by others at the same address.
     const right = await atPort(app, tokens.of('operator'))
     await right.next('vm1 (name:vm1), online')
