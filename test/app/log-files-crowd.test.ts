@@ -1,4 +1,4 @@
-import { appendFileSync, existsSync, mkdirSync, mkdtempSync, rmSync } from 'node:fs'
+import { appendFileSync, existsSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { expect, onTestFinished, test, vi } from 'vitest'
@@ -80,4 +80,13 @@ test('a port that prints nothing costs nothing: its name is not made again and a
   ports.busy = 10
   await files.close(200)
   expect(nameOf.mock.calls.length).toBe(before)
+})
+
+test('the end does not wait for files that cannot be written, and brings the others up to date', async () => {
+  const ports = new Ports(300)
+  mkdirSync(join(ports.dir, 'logs', 'vm1'), { recursive: true })
+  writeFileSync(join(ports.dir, 'logs', 'vm1', 'in the way'), '')
+  const files = ports.files(new NameTemplate('{name}'))
+  await files.close(600_000)
+  expect(ports.hasFile(299)).toBe(true)
 })

@@ -43,6 +43,7 @@ export class LogFiles {
   #round: Iterator<Port> | null = null
   #idle: (() => void)[] = []
   #troubled = false
+  #closing = false
   #ended = false
 
   constructor(config: LogFilesConfig, server: Server, log: Logger) {
@@ -60,6 +61,7 @@ export class LogFiles {
 
   /** Brings all files up to date, if that does not take longer than `timeoutMs`, and ends. */
   async close(timeoutMs: number): Promise<void> {
+    this.#closing = true
     this.#timer?.cancel()
     const { clock } = this.#server
     const until = clock.now() + timeoutMs
@@ -157,10 +159,10 @@ export class LogFiles {
 
   #done({ failed, error }: LogFilesDone): void {
     this.#busy = null
-    // They are tried again.
+    // They are tried again, but not without end while the server waits for its own.
     for (const id of failed) {
       const known = this.#known.get(id)
-      if (known !== undefined) known.end = -1
+      if (known !== undefined && !this.#closing) known.end = -1
     }
     if (error !== null && !this.#troubled) {
       const hint = 'it is tried again; history itself is not touched by it'
