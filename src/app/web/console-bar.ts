@@ -87,8 +87,8 @@ export class ConsoleBar {
     const sendBreak = item('Send BREAK…', () => actions.sendBreak())
     const sendSysRq = item('Send SysRq…', () => actions.sendSysRq())
     const tellSize = item('Tell the guest this size…', () => actions.tellSize())
-    const breakButton = button('BREAK', 'wide', () => actions.sendBreak())
-    const sysRqButton = button('SysRq', 'wide', () => actions.sendSysRq())
+    const breakButton = button('BREAK', 'wide live-only', () => actions.sendBreak())
+    const sysRqButton = button('SysRq', 'wide live-only', () => actions.sendSysRq())
     this.#guarded = [
       ['write', this.#typing],
       ['write', tellSize],

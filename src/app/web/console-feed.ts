@@ -131,7 +131,6 @@ export class ConsoleFeed {
   comeBack(): void {
     if (this.#state !== 'refused') return
     this.#failures = 0
-    this.#setMode('read')
     this.#retryNow()
   }
 
@@ -343,6 +342,7 @@ export class ConsoleFeed {
       return
     }
     if (code === LOG_IN || (refusal !== null && FINAL.includes(refusal.code))) {
+      this.#setMode('read')
       this.#become('refused', refusal?.text ?? reason)
       return
     }

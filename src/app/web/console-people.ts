@@ -128,9 +128,13 @@ export class ConsolePeople {
 
   /** We have been put out, or may not be here (any more). */
   putOut(text: string, comeBack: () => void): void {
-    this.#out = { text, comeBack }
+    this.#out = { text: `You are no longer attached: ${text}`, comeBack }
     this.#all = []
     this.#writers = []
+    this.#asks = []
+    this.#queue = null
+    this.#refusal = null
+    this.#mode = 'read'
     this.#show()
   }
 

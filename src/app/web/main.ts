@@ -19,6 +19,7 @@ allowTerminalStyles()
 startTheme()
 const list = new ListView(store)
 byId('side').append(list.element)
+list.render()
 
 /** @param renamed the port of the console that is open has another id now; the rest is where it was. */
 function showPlace(renamed: boolean): void {

@@ -6,7 +6,7 @@ import { fetchOffsetAt, fetchScreen, type Screen } from './api.ts'
 import { agreeOnEnter, ask } from './dialogs.ts'
 import { button, make, setText } from './dom.ts'
 import { Terminal, type TerminalListener } from './terminal.ts'
-import { bytesInWords, clockTime, dayAndTime } from './words.ts'
+import { bytesInWords, dayAndTime } from './words.ts'
 
 /** Drawn at a time. */
 const WINDOW_BYTES = 256 << 10
@@ -143,7 +143,8 @@ export class PastView {
       this.terminal.showScreen(screen.screen, () => {
         if (asked !== this.#asked) return
         if ('around' in where && line !== null) this.terminal.point(line)
-        else if ('from' in where) this.terminal.scrollTo(line ?? 0)
+        // Said in any case: whoever has scrolled up is not taken along.
+        else this.terminal.scrollTo('from' in where ? (line ?? 0) : Number.POSITIVE_INFINITY)
       })
       this.#host.at('around' in where ? where.around : screen.top)
     } catch (error) {
@@ -154,7 +155,8 @@ export class PastView {
   }
 
   #tell({ top, offset, historyStart, historyEnd, from, until }: Screen): void {
-    const times = from === null ? '' : `${dayAndTime(from, Date.now())} – ${clockTime(until ?? from)} · `
+    const [first, last] = [dayAndTime(from ?? '', Date.now()), dayAndTime(until ?? '', Date.now())]
+    const times = first === '' ? '' : first === last ? `${first} · ` : `${first} – ${last} · `
     const left = historyEnd - offset
     setText(this.#span, `${times}${left === 0 ? 'up to now' : `${bytesInWords(left)} before now`}`)
     this.#oldest.disabled = top <= historyStart

@@ -213,9 +213,12 @@ export class Terminal {
 
   /** Shows a line in the upper half, and makes it stand out until something else is shown. */
   point(line: number): void {
-    const { baseY, cursorY } = this.#xterm.buffer.active
-    const marker = this.#xterm.registerMarker(line - baseY - cursorY)
-    this.#xterm.registerDecoration({ marker, width: this.cols, backgroundColor: pointColour(), layer: 'bottom' })
+    const { active } = this.#xterm.buffer
+    const marker = this.#xterm.registerMarker(line - active.baseY - active.cursorY)
+    let height = 1
+    while (active.getLine(line + height)?.isWrapped) height++
+    const backgroundColor = pointColour()
+    this.#xterm.registerDecoration({ marker, width: this.cols, height, backgroundColor, layer: 'bottom' })
     this.scrollTo(Math.max(0, line - Math.floor(this.rows / 3)))
   }
 
