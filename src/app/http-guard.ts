@@ -3,7 +3,8 @@
  * loopback without access control anything would be obeyed; and with it a browser may show a certificate, or its login at
  * a proxy, without being asked.
  *
- * Two ways in are closed. A page may open a WebSocket to any address: so an Origin has to be our own. A name of the
+ * Three ways in are closed. A page may open a WebSocket to any address: so an Origin has to be our own. It may load images
+ * and frames from any address: browsers say in `Sec-Fetch-Site` when they do (W3C Fetch Metadata). A name of the
  * attacker's may point to our address, which makes his page and us one origin (DNS rebinding): so a Host has to be a name
  * that is ours, or an address, which no name can be made to look like.
  */
@@ -82,12 +83,19 @@ export function guardRequest(
         '[::1], and under the names of its certificate and of --http-name (setting httpNames)',
     )
   }
+  // An image, a frame, a script: its answer stays hidden from that page, but a search for it would cost us all the same.
+  const { 'sec-fetch-site': site, 'sec-fetch-dest': destination } = headers
+  if (site === 'cross-site' && destination !== 'document') throw foreignPage('another site', host)
   if (origin === undefined || (!upgrade && (method === 'GET' || method === 'HEAD'))) return
   if (sameOrigin(origin, host) || names.hasOrigin(origin)) return
-  throw new ProblemError(
+  throw foreignPage(`"${cleanText(origin, 100)}"`, host)
+}
+
+function foreignPage(whose: string, host: string | undefined): ProblemError {
+  return new ProblemError(
     403,
     'VSPC_NOT_ALLOWED',
-    `pages of "${cleanText(origin, 100)}" may not use this server (its own address is "${cleanText(host ?? '', 100)}"; ` +
+    `pages of ${whose} may not use this server (its own address is "${cleanText(host ?? '', 100)}"; ` +
       'further ones are given as --http-name); programs send no Origin header',
   )
 }

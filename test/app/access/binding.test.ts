@@ -99,6 +99,27 @@ describe('settings of HTTPS and access', () => {
   })
 })
 
+describe('what a page of another site has a browser load without an Origin', () => {
+  const passes = (site: string, dest: string) => {
+    const headers = { host: 'localhost:1', 'sec-fetch-site': site, 'sec-fetch-dest': dest }
+    return () => guardRequest('GET', headers, false)
+  }
+
+  test.each(['image', 'iframe', 'script', 'empty', 'style'])(
+    '%s is refused: a search would cost us all the same',
+    (dest) => {
+      expect(passes('cross-site', dest)).toThrow(/pages of another site may not use this server/)
+    },
+  )
+
+  test.each([
+    ['cross-site', 'document'],
+    ['same-origin', 'empty'],
+    ['same-site', 'empty'],
+    ['none', 'document'],
+  ])('%s, %s passes: links lead here, and our own page', (site, dest) => expect(passes(site, dest)).not.toThrow())
+})
+
 describe('names of this server', () => {
   const names = new PublicNames(['vspc.example.com', 'vspc.example.com:8443'], ['*.corp.example'], true)
   const status = (host: string, origin?: string): number | null => {
