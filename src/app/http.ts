@@ -7,7 +7,7 @@ import { type CertificateFacts, DescriptorWatch, formatHostPort } from '../trans
 import type { Server } from '../vspc/index.ts'
 import type { AccessControl } from './access/control.ts'
 import { type GuardedRoute, guardRoutes } from './access/guard.ts'
-import { HttpsCertificate } from './access/https.ts'
+import { HttpsCertificate, socketBelow } from './access/https.ts'
 import { accessRoutes } from './access/routes.ts'
 import type { Alerts } from './alerts.ts'
 import type { ApplianceTracker } from './appliance.ts'
@@ -225,7 +225,7 @@ async function buildApp(options: HttpOptions, events: EventStreams): Promise<Bui
   serverRoutes(app, options.health)
   openapiRoute(app)
   portRoutes(app, server, options.guestinfo)
-  logRoutes(app, server)
+  logRoutes(app, server, access.attendance)
   consoleRoute(app, server, access.attendance)
   consolesRoutes(app, server)
   eventRoutes(app, events, version)
@@ -233,7 +233,7 @@ async function buildApp(options: HttpOptions, events: EventStreams): Promise<Bui
   guestinfoRoutes(app, options.guestinfo)
   alertRoutes(app, options.alerts)
   screenRoute(app, server)
-  searchRoutes(app, server, options.metrics.registry)
+  searchRoutes(app, server, options.metrics.registry, access.attendance)
   const page = { server, version, defaultUrl: `http://${DEFAULT_HTTP}` }
   pageRoute(app, '/plain', page)
   if (!webRoutes(app, version)) pageRoute(app, '/', page)
@@ -278,17 +278,35 @@ function refuseExpectation(request: IncomingMessage, response: ServerResponse): 
 
 /** A request that could not even be parsed: there is nothing to answer with but the socket. */
 function answerBrokenRequest(error: Error & { code?: string }, socket: Socket): void {
+  if (error.code === 'ERR_SSL_HTTP_REQUEST') {
+    answerPlainRequest(socket)
+    return
+  }
   // After an answer, or in the middle of one, another one would only confuse.
   if (error.code === 'ECONNRESET' || !socket.writable || socket.bytesWritten > 0) {
     socket.destroy()
     return
   }
   const [status, detail] = BROKEN[error.code ?? ''] ?? [400, 'this is not a valid HTTP/1.1 request']
+  socket.end(brokenAnswer(status, detail))
+}
+
+function brokenAnswer(status: number, detail: string): string {
   const body = JSON.stringify(problem(status, 'VSPC_REQUEST_INVALID', detail, ''))
-  socket.end(
+  return (
     `HTTP/1.1 ${status} Bad Request\r\nContent-Type: ${PROBLEM_TYPE}\r\n` +
-      `Content-Length: ${Buffer.byteLength(body)}\r\nConnection: close\r\n\r\n${body}`,
+    `Content-Length: ${Buffer.byteLength(body)}\r\nConnection: close\r\n\r\n${body}`
   )
+}
+
+/** Plain HTTP where TLS is spoken: TLS has given up its own socket, and the one below it can still be written to. */
+function answerPlainRequest(socket: Socket): void {
+  const below = socketBelow(socket)
+  if (below?.writable) {
+    below.write(brokenAnswer(400, 'this address speaks HTTPS: write https:// instead of http://'))
+    below.destroySoon()
+  }
+  socket.destroy()
 }
 
 const BROKEN: { readonly [code: string]: readonly [status: number, detail: string] } = {

@@ -5,6 +5,7 @@ import { Type } from 'typebox'
 import { VspcError } from '../base/index.ts'
 import type { History, Load, LoadResult } from '../history/index.ts'
 import { canonicalUuid, type Port, type Server } from '../vspc/index.ts'
+import { type Attendance, streamOf } from './access/attendance.ts'
 import { EACH, onPort, portOf, visibleTo, visitorOf } from './access/guard.ts'
 import { factsOf } from './access/visitor.ts'
 import { formatLog, LOG_FORMATS } from './log-format.ts'
@@ -198,7 +199,16 @@ const LOG_ANSWER = {
 
 const UuidParams = Type.Object({ uuid: Type.String({ description: 'UUID of the VM, in any spelling.' }) })
 
-export function logRoutes(app: FastifyInstance, server: Server): void {
+export function logRoutes(app: FastifyInstance, server: Server, attendance: Attendance): void {
+  /** A long log is read for long: it is cut when the right to it ends. */
+  const send = (request: FastifyRequest, reply: FastifyReply, port: Port, query: LogQuery): Promise<FastifyReply> => {
+    const visitor = visitorOf(request)
+    const leave = attendance.add(streamOf(reply.raw, () => visitor.may('log.read', factsOf(port))))
+    if (reply.raw.destroyed) leave()
+    else reply.raw.once('close', leave)
+    return sendLog(request, reply, port, query)
+  }
+
   app.route<{ Params: PortParams; Querystring: LogQuery }>({
     method: ['GET', 'HEAD'],
     url: '/api/v1/ports/:id/log',
@@ -213,7 +223,7 @@ export function logRoutes(app: FastifyInstance, server: Server): void {
       querystring: LogQuery,
       response: LOG_ANSWER,
     },
-    handler: (request, reply) => sendLog(request, reply, portOf(request), request.query),
+    handler: (request, reply) => send(request, reply, portOf(request), request.query),
   })
 
   app.route<{ Params: { uuid: string } }>({
@@ -230,7 +240,7 @@ export function logRoutes(app: FastifyInstance, server: Server): void {
       const visitor = visitorOf(request)
       const port = portOfVm(server, request.params.uuid, visitor.seesAll ? () => true : visibleTo(visitor))
       visitor.check('log.read', factsOf(port))
-      return sendLog(request, reply, port, {})
+      return send(request, reply, port, {})
     },
   })
 }

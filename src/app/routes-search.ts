@@ -6,6 +6,7 @@ import { type Static, Type } from 'typebox'
 import { VspcError } from '../base/index.ts'
 import { type RunningSearch, type SearchEnd, Searches, type SearchTotals } from '../search/index.ts'
 import type { Port, Server } from '../vspc/index.ts'
+import { type Attendance, streamOf } from './access/attendance.ts'
 import { EACH, onPort, portOf, resolveVisible, visitorOf } from './access/guard.ts'
 import { factsOf, type Visitor } from './access/visitor.ts'
 import { metricReaders } from './metric-readers.ts'
@@ -103,7 +104,7 @@ function choiceOf(server: Server, request: FastifyRequest): PortChoice {
   }
 }
 
-export function searchRoutes(app: FastifyInstance, server: Server, registry: Registry): void {
+export function searchRoutes(app: FastifyInstance, server: Server, registry: Registry, attendance: Attendance): void {
   const searches = new Searches({ clock: server.clock, log: server.log, limits: () => server.limits })
   let naming = 0
   const held = new Map<string, number>()
@@ -128,7 +129,7 @@ export function searchRoutes(app: FastifyInstance, server: Server, registry: Reg
       const choice = choiceOf(server, request)
       const ports = await named(query.ports ?? [], choice)
       const { counts = false, per_port: perPort = MAX_OFFSET } = query
-      return send(reply, ports, { ...choice, owner: ownerOf(visitorOf(request)) }, { ...query, counts, perPort })
+      return send(reply, ports, { ...choice, visitor: visitorOf(request) }, { ...query, counts, perPort })
     },
   )
 
@@ -147,7 +148,7 @@ export function searchRoutes(app: FastifyInstance, server: Server, registry: Reg
     },
     (request, reply) => {
       const query = { ...request.query, counts: false, perPort: MAX_OFFSET }
-      const whose = { ...choiceOf(server, request), owner: ownerOf(visitorOf(request)) }
+      const whose = { ...choiceOf(server, request), visitor: visitorOf(request) }
       return send(reply, [portOf(request)], whose, query)
     },
   )
@@ -167,13 +168,16 @@ export function searchRoutes(app: FastifyInstance, server: Server, registry: Reg
   function send(
     reply: FastifyReply,
     ports: readonly Port[],
-    { may, owner }: Pick<PortChoice, 'may'> & { readonly owner: string | null },
+    { may, visitor }: Pick<PortChoice, 'may'> & { readonly visitor: Visitor },
     query: PortSearchQuery & { readonly counts: boolean; readonly perPort: number },
   ): FastifyReply {
     const source = new PortsToSearch(server, ports, may)
+    const owner = ownerOf(visitor)
     const leave = owner === null ? () => {} : takePlace(owner)
+    const unattend = attendance.add(streamOf(reply.raw, () => visitor.counts))
     const stop = () => {
       leave()
+      unattend()
       void search?.stop()
     }
     let search: RunningSearch | null = null
@@ -181,6 +185,7 @@ export function searchRoutes(app: FastifyInstance, server: Server, registry: Reg
       search = begin(query, source)
     } catch (error) {
       leave()
+      unattend()
       throw error
     }
     // Also where nobody has begun to read it, or was gone before it was begun.

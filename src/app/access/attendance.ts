@@ -2,6 +2,7 @@
  * Who stays: consoles and streams that are open, looked at again when rules or tokens change, and every few seconds, since
  * rights end by time and go by names and hosts that change.
  */
+import type { ServerResponse } from 'node:http'
 import type { Clock, Timer } from '../../base/index.ts'
 import type { Console } from '../../vspc/index.ts'
 import type { AccessCounters } from './control.ts'
@@ -32,6 +33,17 @@ export function reviewConsole(console: Console, visitor: Visitor): boolean {
   visitor.record('console.write', factsOf(console.port), false, `console ${console.id}: may no longer write`)
   console.demote(`${visitor.who} may no longer write here`)
   return true
+}
+
+/** An answer that takes long: broken off, so that it shows as cut, once `may` says no. */
+export function streamOf(response: ServerResponse, may: () => boolean): Attendant {
+  return {
+    review() {
+      if (response.destroyed || response.writableFinished || may()) return false
+      response.destroy()
+      return true
+    },
+  }
 }
 
 export class Attendance {

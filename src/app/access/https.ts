@@ -1,7 +1,7 @@
 /** Certificate and key of the HTTPS listener: checked before they are used, and read again when they change. */
 import { X509Certificate } from 'node:crypto'
 import { stat } from 'node:fs/promises'
-import type { Server as NetServer } from 'node:net'
+import type { Server as NetServer, Socket } from 'node:net'
 import type { SecureContextOptions, Server as TlsServer } from 'node:tls'
 import { type Clock, cleanMessage, errorMessage, type Logger, type Timer } from '../../base/index.ts'
 import { type CertificateFacts, certificateFacts, loadServerTls } from '../../transport/index.ts'
@@ -100,6 +100,11 @@ async function read({ files, clock, log, renamed }: HttpsOptions): Promise<Secur
   for (const reason of warnings) log.warn({ reason }, 'browsers and programs will object to the certificate of HTTPS')
   renamed(dnsNamesOf(options.cert as string))
   return options
+}
+
+/** What a TLS socket was made of. Nothing public leads there; null where Node keeps it elsewhere. */
+export function socketBelow(socket: Socket): Socket | null {
+  return (socket as Socket & { readonly _parent?: Socket | null })._parent ?? null
 }
 
 /** Names with characters that Node quotes are none that a browser could ask for. */

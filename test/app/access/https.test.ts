@@ -1,5 +1,7 @@
 import { execFile } from 'node:child_process'
+import { once } from 'node:events'
 import { copyFile, readFile, rename, writeFile } from 'node:fs/promises'
+import { connect as connectPlain } from 'node:net'
 import { join } from 'node:path'
 import { connect } from 'node:tls'
 import { promisify } from 'node:util'
@@ -80,6 +82,27 @@ describe('mutual TLS, by curl', () => {
     expect(answer).toMatchObject({ status: 401, body: { code: 'VSPC_ACCESS_LOGIN' } })
     expect(answer.body['detail']).toMatch(/^the certificate does not count: /)
   })
+})
+
+test('a plain HTTP request to the HTTPS address is told so, and TLS goes on being served', async () => {
+  const app = await startGuarded(new TokenFile(), {}, withTls())
+  const answer = await fetch(`${app.url.replace('https', 'http')}/api/v1/ports`)
+  expect(answer.status).toBe(400)
+  expect(answer.headers.get('content-type')).toBe('application/problem+json')
+  expect(await answer.json()).toMatchObject({
+    code: 'VSPC_REQUEST_INVALID',
+    detail: 'this address speaks HTTPS: write https:// instead of http://',
+  })
+  // What is neither is not answered.
+  const { tcpPort = 0 } = app.http ?? {}
+  const socket = connectPlain(tcpPort, '127.0.0.1', () => socket.write('\0\0\0\0\0\0\0\0\0\0'))
+  let heard = ''
+  socket.on('data', (chunk: Buffer) => {
+    heard += chunk.toString('latin1')
+  })
+  await once(socket, 'close')
+  expect(heard).not.toContain('HTTP')
+  expect((await curl(`${app.url}/livez`)).status).toBe(200)
 })
 
 test('a new certificate is used for new connections, and no console is dropped', async () => {

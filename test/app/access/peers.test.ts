@@ -7,7 +7,7 @@ import { type AccessRules, FAILURE_LIMITS } from '../../../src/access/index.ts'
 import { AccessControl } from '../../../src/app/access/control.ts'
 import type { AccessConfig } from '../../../src/app/access/settings.ts'
 import { ManualClock, silentLogger } from '../../../src/base/index.ts'
-import { eventually, RawVm } from '../support.ts'
+import { type AppUnderTest, eventually, RawVm } from '../support.ts'
 import { startGuarded, TokenFile } from './support.ts'
 
 /** Sends a request and resets the connection, while this process, the server, looks elsewhere: Node's client cannot. */
@@ -40,8 +40,23 @@ test('who is gone before being asked for an address is nobody, and not the proxy
   expect(app.server.table.size).toBe(1)
 })
 
-test('who loses the right in the middle of a search gets nothing of the ports that come next', async () => {
-  const tokens = new TokenFile({ ci: { roles: ['viewer'] } })
+/** How many consoles, streams and answers have been ended, as an observer is told. */
+async function revoked(app: AppUnderTest, tokens: TokenFile): Promise<number> {
+  const text = await (await fetch(`${app.url}/metrics`, { headers: tokens.bearer('observer') })).text()
+  return Number(/^vspc_access_revoked_total (\d+)$/m.exec(text)?.[1])
+}
+
+/** Begins to read an answer, and then does not go on. */
+async function halfRead(app: AppUnderTest, path: string, headers: Record<string, string>): Promise<IncomingMessage> {
+  const answer = await new Promise<IncomingMessage>((resolve) => {
+    get(`${app.url}${path}`, { headers: { ...headers, connection: 'close' } }, resolve)
+  })
+  expect(answer.statusCode).toBe(200)
+  return answer.pause()
+}
+
+test('a search of who is no longer known is cut, and nothing of the ports that come next is heard', async () => {
+  const tokens = new TokenFile({ ci: { roles: ['viewer'] }, observer: { roles: ['viewer'] } })
   const listen = ['a1', 'b1'].map((name) => `tcp://127.0.0.1:0?protocol=raw&name=${name}`)
   const app = await startGuarded(tokens, {}, { listen })
   const [first, second] = [await RawVm.connect(app, 0), await RawVm.connect(app, 1)]
@@ -49,18 +64,35 @@ test('who loses the right in the middle of a search gets nothing of the ports th
   await first.print(app, `${'oops '.repeat(60)}\n`.repeat(60_000), 'a1')
   await second.print(app, 'oops, a secret\n', 'b1')
 
-  const answer = await new Promise<IncomingMessage>((resolve) => {
-    get(`${app.url}/api/v1/log/search?pattern=oops&limit=100000`, { headers: tokens.bearer('ci') }, resolve)
-  })
-  answer.pause()
+  const answer = await halfRead(app, '/api/v1/log/search?pattern=oops&limit=100000', tokens.bearer('ci'))
   tokens.remove('ci')
-  await eventually(
-    async () => (await fetch(`${app.url}/api/v1/whoami`, { headers: tokens.bearer('ci') })).status === 401,
-  )
+  await eventually(async () => (await revoked(app, tokens)) === 1)
   let text = ''
-  for await (const chunk of answer.setEncoding('utf8')) text = `${text}${chunk}`.slice(-100_000)
+  const read = async () => {
+    for await (const chunk of answer.setEncoding('utf8')) text = `${text}${chunk}`.slice(-100_000)
+  }
+  await expect(read()).rejects.toThrow('aborted')
+  expect(text).toContain('oops')
   expect(text).not.toContain('a secret')
-  expect(text).toContain('"type":"end"')
+  expect(text).not.toContain('"type":"end"')
+})
+
+test.each(['raw', 'text'])('a log that is being read (%s) is cut when the right to read it ends', async (format) => {
+  const tokens = new TokenFile({ ci: { roles: ['viewer'] }, observer: { roles: ['viewer'] } })
+  const app = await startGuarded(tokens)
+  const vm = await RawVm.connect(app)
+  const line = `${'x'.repeat(1_023)}\n`
+  await vm.print(app, line.repeat(15_000))
+  const answer = await halfRead(app, `/api/v1/ports/vm1/log?format=${format}`, tokens.bearer('ci'))
+  // Known still, and with fewer rights.
+  tokens.set('ci', {})
+  await eventually(async () => (await revoked(app, tokens)) === 1)
+  let length = 0
+  const read = async () => {
+    for await (const chunk of answer) length += (chunk as Buffer).length
+  }
+  await expect(read()).rejects.toThrow('aborted')
+  expect(length).toBeLessThan(15_000 * line.length)
 })
 
 test('who is nobody cannot fill the audit log with tickets', async () => {
