@@ -5,6 +5,6 @@ export { CODES, type ErrorCode, errorMessage, LocalProtocolError, RemoteProtocol
 export { formatHex, parseHex } from './hex.ts'
 export { LIMITS, type LimitName, type Limits, limitsWith } from './limits.ts'
 export { type Logger, silentLogger } from './log.ts'
-export { pause } from './pause.ts'
+export { endedWithin, pause } from './pause.ts'
 export type { ConnectionTap, Tap, TapConnection } from './tap.ts'
 export { cleanMessage, cleanText, nearest } from './text.ts'

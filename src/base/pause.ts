@@ -18,3 +18,15 @@ export function pause(clock: Clock, ms: number, signal?: AbortSignal): Promise<v
     signal?.addEventListener('abort', onAbort, { once: true })
   })
 }
+
+/** Resolves when `task` has ended, or after `ms`: for ends that may never come, such as that of a thread that waits for a disk. */
+export function endedWithin(clock: Clock, ms: number, task: Promise<unknown>): Promise<void> {
+  return new Promise((resolve) => {
+    const timer = clock.after(ms, resolve)
+    const ended = () => {
+      timer.cancel()
+      resolve()
+    }
+    task.then(ended, ended)
+  })
+}

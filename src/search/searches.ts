@@ -1,5 +1,13 @@
 import { Worker } from 'node:worker_threads'
-import { type Clock, errorMessage, type Limits, type Logger, type Timer, VspcError } from '../base/index.ts'
+import {
+  type Clock,
+  endedWithin,
+  errorMessage,
+  type Limits,
+  type Logger,
+  type Timer,
+  VspcError,
+} from '../base/index.ts'
 import { TextPattern } from '../pattern/index.ts'
 import type { Found, FromWorker, Piece, SearchedPort, SearchQuery, SearchTotals, ToWorker } from './types.ts'
 
@@ -33,6 +41,9 @@ const WORKER_FILE = new URL(
   import.meta.url.endsWith('.ts') ? '../../dist/search/search-worker.js' : './search-worker.js',
   import.meta.url,
 )
+
+/** A thread that waits for the disk does not end before that has answered. */
+const END_MS = 1_000
 
 const NOTHING: SearchTotals = {
   ports: 0,
@@ -96,10 +107,11 @@ export class Searches {
     return { news: this.#read(search, stop), stop }
   }
 
-  /** Ends all of them. */
+  /** Ends all of them, as far as that is to be had within {@link END_MS}. */
   async close(): Promise<void> {
     this.#closed = true
-    await Promise.all([...this.#running].map((search) => search.stop()))
+    const ends = Promise.all([...this.#running].map((search) => search.stop()))
+    await endedWithin(this.#options.clock, END_MS, ends)
   }
 
   async *#read(search: Search, stop: () => Promise<void>): AsyncGenerator<SearchNews, void, void> {

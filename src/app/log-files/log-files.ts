@@ -1,6 +1,6 @@
 import { join } from 'node:path'
 import { Worker } from 'node:worker_threads'
-import { errorMessage, type Logger, type Timer } from '../../base/index.ts'
+import { endedWithin, errorMessage, type Logger, type Timer } from '../../base/index.ts'
 import type { Port, Server } from '../../vspc/index.ts'
 import type { LogFilesDone, LogFilesWork, TailJob } from './log-files-worker.ts'
 import { type NamedPort, otherName } from './names.ts'
@@ -8,6 +8,8 @@ import type { LogFilesConfig } from './settings.ts'
 
 /** How far behind files may be, while the thread has nothing else to do. */
 const TICK_MS = 1_000
+/** For the thread to end; one that waits for the disk does not before that has answered. */
+const END_MS = 500
 /** Ports in one message. */
 const MAX_JOBS = 256
 /** Tests run the sources, and Node 20 threads know JavaScript alone: they use what was built. */
@@ -73,7 +75,7 @@ export class LogFiles {
       await this.#settled(timeoutMs)
     } while (!waited() && this.#look())
     this.#ended = true
-    await this.#worker.terminate()
+    await endedWithin(clock, END_MS, this.#worker.terminate())
   }
 
   #settled(timeoutMs: number): Promise<void> {
