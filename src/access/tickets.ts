@@ -34,6 +34,8 @@ export interface Redeemed {
   readonly subject: Subject
   /** What they had shown for it ends then, milliseconds since 1970; null: not on its own. */
   readonly ownerUntil: number | null
+  /** Asked at each use: does what said who they are still count? */
+  readonly ownerStands: () => boolean
 }
 
 interface Ticket extends Redeemed {
@@ -57,8 +59,12 @@ export class Tickets {
     return this.#open.size
   }
 
-  /** @param ownerUntil see {@link Redeemed}. @returns null when too many are out. */
-  issue(subject: Subject, ownerUntil: number | null = null): IssuedTicket | null {
+  /** @param ownerUntil, ownerStands see {@link Redeemed}. @returns null when too many are out. */
+  issue(
+    subject: Subject,
+    ownerUntil: number | null = null,
+    ownerStands: () => boolean = () => true,
+  ): IssuedTicket | null {
     const now = this.#clock.now()
     this.#dropExpired(now)
     const own: string[] = []
@@ -68,7 +74,7 @@ export class Tickets {
     if (this.#open.size >= this.#limits.max) return null
     const ticket = this.#secrets.fresh()
     const { lifeMs } = this.#limits
-    this.#open.set(this.#secrets.digest(ticket), { subject, ownerUntil, until: now + lifeMs })
+    this.#open.set(this.#secrets.digest(ticket), { subject, ownerUntil, ownerStands, until: now + lifeMs })
     return { ticket, expiresAt: this.#clock.wall() + lifeMs }
   }
 

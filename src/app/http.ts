@@ -182,8 +182,10 @@ async function buildApp(options: HttpOptions, events: EventStreams): Promise<Bui
   const renamed = (certified: readonly string[]) => {
     names = new PublicNames(options.names, certified, isPublic)
   }
+  const authorized = (authority: string | undefined) => access.useAuthority(authority)
   const files = options.https
-  const certificate = files === null ? null : await HttpsCertificate.load({ files, clock: server.clock, log, renamed })
+  const certificate =
+    files === null ? null : await HttpsCertificate.load({ files, clock: server.clock, log, renamed, authorized })
   const app = fastify({
     logger: false,
     bodyLimit: MAX_BODY_BYTES,

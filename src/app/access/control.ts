@@ -12,6 +12,7 @@ import {
   newSecret,
   OPEN_POLICY,
   type Policy,
+  type Redeemed,
   type Subject,
   secretFault,
   TICKET_PREFIX,
@@ -67,6 +68,7 @@ export class AccessControl implements Deciding {
   readonly #tickets: Tickets
   #config: AccessConfig | null
   #proxies: TrustedSources | null
+  #authority: string | undefined = undefined
   #tokens: TokenStore | null = null
   #notedAt = Number.NEGATIVE_INFINITY
   #failures: FailureLimit
@@ -135,14 +137,14 @@ export class AccessControl implements Deciding {
     return this.#tokens?.size ?? 0
   }
 
-  current({ subject, until }: Visitor): Subject | null {
+  current({ subject, until, stands }: Visitor): Subject | null {
     if (this.#config === null) return subject
+    if (!stands()) return null
     if (until !== null && this.#clock.wall() >= until) return null
     switch (subject.via) {
       case 'token':
         return this.#tokens?.current(subject) ?? null
       case 'proxy':
-        return this.#config.proxies === null ? null : subject
       case 'certificate':
       case 'anonymous':
         return subject
@@ -163,14 +165,17 @@ export class AccessControl implements Deciding {
 
   /** @throws ProblemError 401, 400; 429 where the address fails too often. */
   identify({ headers, upgrade, origin }: Shown): Visitor {
-    const { address, display: from, certificate, certificateFault, fromTrustedProxy } = origin
+    const { address, display: from, fromTrustedProxy } = origin
     if (this.#config === null) return this.#visitor(ANONYMOUS, from, address)
+    const { certificate, certificateFault } = this.#verified(origin)
     const shown = { headers, upgrade, certificate, fromTrustedProxy }
     let ends = certificate?.until ?? null
+    let stands: (() => boolean) | null = null
     const identity = identify(
       shown,
-      this.#sources(this.#config, (ownerUntil) => {
+      this.#sources(this.#config, ({ ownerUntil, ownerStands }) => {
         ends = ownerUntil
+        stands = ownerStands
       }),
     )
     if (identity.kind === 'problem') throw this.#failed(identity.status, identity.reason, from, address)
@@ -179,7 +184,13 @@ export class AccessControl implements Deciding {
     if (certificateFault !== null && subject === ANONYMOUS) {
       throw this.#failed(401, `the certificate does not count: ${certificateFault}`, from, address)
     }
-    return this.#visitor(subject, from, address, subject.via === 'certificate' ? ends : null)
+    return new Visitor(this, {
+      subject,
+      from,
+      address,
+      until: subject.via === 'certificate' ? ends : null,
+      stands: stands ?? this.#standing(subject, origin),
+    })
   }
 
   /** Nobody in particular; `from` is shown to others, `address` counts for limits. */
@@ -213,12 +224,33 @@ export class AccessControl implements Deciding {
     for (const note of notes) this.#log.warn({ peer: from }, note)
   }
 
-  #visitor(subject: Subject, from: string, address: string, until: number | null = null): Visitor {
-    return new Visitor(this, { subject, from, address, until })
+  #visitor(subject: Subject, from: string, address: string): Visitor {
+    return new Visitor(this, { subject, from, address })
   }
 
-  /** @param redeemed is told when what a ticket was given for ends. */
-  #sources({ certificates, proxies }: AccessConfig, redeemed: (ownerUntil: number | null) => void): IdentitySources {
+  /** A certificate that was verified by a CA that is no longer the one: the connection has outlived it. */
+  #verified(origin: Origin): Pick<Origin, 'certificate' | 'certificateFault'> {
+    const { certificate } = origin
+    if (certificate === null || certificate.authority === this.#authority) return origin
+    return { certificate: null, certificateFault: 'the CA of this server has changed: connect again' }
+  }
+
+  /** How to tell that what has said who somebody is still counts. A token is looked up instead. */
+  #standing({ via }: Subject, { proxy, certificate }: Origin): () => boolean {
+    const [before, authority] = [this.#config, certificate?.authority]
+    if (via === 'certificate') {
+      return () => this.#authority === authority && this.#config?.certificates === before?.certificates
+    }
+    if (via !== 'proxy') return () => true
+    return () => {
+      const now = this.#config?.proxies
+      if (now !== before?.proxies && !isSame(now?.rules, before?.proxies?.rules)) return false
+      return this.#proxies !== null && (proxy === undefined || this.#proxies.trusts(proxy, false))
+    }
+  }
+
+  /** @param redeemed is told of what a ticket was given for. */
+  #sources({ certificates, proxies }: AccessConfig, redeemed: (owner: Redeemed) => void): IdentitySources {
     return {
       token: (token) => this.#tokens?.find(token) ?? { kind: 'unknown' },
       ticket: (ticket) => this.#redeem(ticket, redeemed),
@@ -227,11 +259,12 @@ export class AccessControl implements Deciding {
     }
   }
 
-  #redeem(ticket: string, redeemed: (ownerUntil: number | null) => void): Subject | null {
+  #redeem(ticket: string, redeemed: (owner: Redeemed) => void): Subject | null {
     const found = this.#tickets.redeem(ticket)
     if (found === null) return null
-    const { subject, ownerUntil } = found
-    redeemed(ownerUntil)
+    const { subject, ownerStands } = found
+    if (!ownerStands()) return null
+    redeemed(found)
     // Its token may have been removed since, or changed.
     return subject.credential === null ? subject : (this.#tokens?.current(subject) ?? null)
   }
@@ -254,7 +287,7 @@ export class AccessControl implements Deciding {
 
   /** @throws ProblemError 503 when too many are out. */
   ticket(visitor: Visitor): IssuedTicket {
-    const issued = this.#tickets.issue(visitor.subject, visitor.until)
+    const issued = this.#tickets.issue(visitor.subject, visitor.until, visitor.stands)
     // One for nobody gives nothing, and anybody can ask for any number: they must not be able to fill the audit log.
     if (!visitor.isAnonymous) visitor.record('ticket', null, issued !== null)
     if (issued === null) {
@@ -273,7 +306,13 @@ export class AccessControl implements Deciding {
     // Whether anybody is asked at all needs a restart; see reload.ts.
     if (access === null || this.#config === null) return
     const limitsDiffer = JSON.stringify(access.failures) !== JSON.stringify(this.#config.failures)
-    this.#config = access
+    // What is the same stays the same object: that is how it is told whether somebody's proof still counts.
+    const { certificates, proxies } = this.#config
+    this.#config = {
+      ...access,
+      certificates: isSame(access.certificates, certificates) ? certificates : access.certificates,
+      proxies: isSame(access.proxies, proxies) ? proxies : access.proxies,
+    }
     this.#proxies = proxiesOf(access)
     if (limitsDiffer) {
       this.#failures = new FailureLimit(access.failures)
@@ -281,6 +320,16 @@ export class AccessControl implements Deciding {
     }
     this.#tokens?.setRoles(access.rules.roles)
     void this.#tokens?.refresh()
+    this.attendance.review()
+  }
+
+  /**
+   * Certificates of clients are verified by this CA from now on: who is here by one that another has verified has to come
+   * again. @param authority undefined: none is asked for.
+   */
+  useAuthority(authority: string | undefined): void {
+    if (authority === this.#authority) return
+    this.#authority = authority
     this.attendance.review()
   }
 
@@ -294,6 +343,10 @@ export class AccessControl implements Deciding {
     }
     await this.audit?.close()
   }
+}
+
+function isSame(one: object | null | undefined, other: object | null | undefined): boolean {
+  return JSON.stringify(one) === JSON.stringify(other)
 }
 
 function proxiesOf(access: AccessConfig | null): TrustedSources | null {

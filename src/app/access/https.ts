@@ -16,6 +16,8 @@ export interface HttpsOptions {
   readonly log: Logger
   /** The certificate is another one: these are its DNS names. */
   readonly renamed: (names: readonly string[]) => void
+  /** The CA for certificates of clients is another one: its file's text. */
+  readonly authorized: (authority: string | undefined) => void
 }
 
 export class HttpsCertificate {
@@ -37,7 +39,9 @@ export class HttpsCertificate {
   static async load(options: HttpsOptions): Promise<HttpsCertificate> {
     // Before reading: files that change meanwhile are read again.
     const fingerprint = await fingerprintOf(options.files)
-    return new HttpsCertificate(options, await read(options), fingerprint)
+    const context = await read(options)
+    options.authorized(context.ca as string | undefined)
+    return new HttpsCertificate(options, context, fingerprint)
   }
 
   /** For the server that is made with it. Whether a certificate of a client counts is decided for each request. */
@@ -53,6 +57,8 @@ export class HttpsCertificate {
   /** Connections from now on get the newest certificate; those that are there live on. */
   follow(server: NetServer): void {
     this.#server = server as TlsServer
+    // Before its handshake, which may end after the CA has changed.
+    server.on('connection', (socket: Socket) => verifiedBy.set(socket, this.#authority))
     this.#schedule()
   }
 
@@ -75,11 +81,16 @@ export class HttpsCertificate {
       this.#fingerprint = await fingerprintOf(files)
       this.#context = await read(this.#options)
       if (!this.#closed) this.#server?.setSecureContext(this.#context)
+      this.#options.authorized(this.#authority)
       log.info({ cert: files.cert }, 'certificate of HTTPS read again')
     } catch (error) {
       const reason = cleanMessage(errorMessage(error))
       log.error({ cert: files.cert, reason }, 'certificate of HTTPS not read again; the old one stays in use')
     }
+  }
+
+  get #authority(): string | undefined {
+    return this.#context.ca as string | undefined
   }
 
   #schedule(): void {
@@ -100,6 +111,15 @@ async function read({ files, clock, log, renamed }: HttpsOptions): Promise<Secur
   for (const reason of warnings) log.warn({ reason }, 'browsers and programs will object to the certificate of HTTPS')
   renamed(dnsNamesOf(options.cert as string))
   return options
+}
+
+/** By sockets below TLS. */
+const verifiedBy = new WeakMap<Socket, string | undefined>()
+
+/** The CA that a client's certificate was verified by; an empty text where that is not known. */
+export function authorityOf(socket: Socket): string | undefined {
+  const below = socketBelow(socket)
+  return below !== null && verifiedBy.has(below) ? verifiedBy.get(below) : ''
 }
 
 /** What a TLS socket was made of. Nothing public leads there; null where Node keeps it elsewhere. */

@@ -5,7 +5,8 @@ import { isIP, type Server, type Socket } from 'node:net'
 import { TLSSocket } from 'node:tls'
 import type { CertificateFacts } from '../../access/index.ts'
 import { cleanText } from '../../base/index.ts'
-import type { TrustedSources } from '../../transport/index.ts'
+import type { PeerInfo, TrustedSources } from '../../transport/index.ts'
+import { authorityOf } from './https.ts'
 
 export interface Origin {
   /** Of the other end; what a trusted proxy says of it. */
@@ -13,6 +14,8 @@ export interface Origin {
   /** `10.0.0.7:51342`, as far as known. */
   readonly display: string
   readonly fromTrustedProxy: boolean
+  /** That proxy itself. */
+  readonly proxy?: PeerInfo
   /** Verified; null: none was shown, or asked for. */
   readonly certificate: ShownCertificate | null
   /** One was shown that does not count: why, in words of ours or of OpenSSL's. */
@@ -22,6 +25,8 @@ export interface Origin {
 export interface ShownCertificate extends CertificateFacts {
   /** Milliseconds since 1970. */
   readonly until: number
+  /** What the CA was that it was verified by, as {@link AccessControl.useAuthority} has it. */
+  readonly authority?: string | undefined
 }
 
 /** A certificate is read once for all requests of its connection. */
@@ -37,6 +42,7 @@ export function originOf({ socket, headers }: IncomingMessage, proxies: TrustedS
     address: forwarded ?? address,
     display: forwarded ?? display,
     fromTrustedProxy,
+    ...(fromTrustedProxy ? { proxy: peerOf(address) } : {}),
     ...certificateOf(socket),
   }
 }
@@ -55,7 +61,11 @@ function isTrusted(proxies: TrustedSources | null, address: string, socket: Sock
   if (proxies === null) return false
   const isIp = isIP(address) !== 0
   if (!isIp && !isUnix(socket)) return false
-  return proxies.trusts({ address, display: address, transport: isIp ? 'tcp' : 'unix' }, false)
+  return proxies.trusts(peerOf(address), false)
+}
+
+function peerOf(address: string): PeerInfo {
+  return { address, display: address, transport: isIP(address) !== 0 ? 'tcp' : 'unix' }
 }
 
 /**
@@ -103,7 +113,12 @@ function readCertificate(socket: TLSSocket): Shown {
   }
   const { subject, subjectAltName, validTo } = shown
   return {
-    certificate: { subject, subjectAltName: subjectAltName ?? null, until: Date.parse(validTo) },
+    certificate: {
+      subject,
+      subjectAltName: subjectAltName ?? null,
+      until: Date.parse(validTo),
+      authority: authorityOf(socket),
+    },
     certificateFault: null,
   }
 }

@@ -41,6 +41,14 @@ const QUIET: ReadonlySet<Action> = new Set([
 
 export const AUTHENTICATE = { 'www-authenticate': 'Bearer realm="vspc"' } as const
 
+export interface VisitorInit {
+  readonly subject: Subject
+  readonly from: string
+  readonly address: string
+  readonly until?: number | null
+  readonly stands?: () => boolean
+}
+
 export class Visitor {
   /** Who they were when they came. */
   readonly subject: Subject
@@ -49,14 +57,17 @@ export class Visitor {
   readonly address: string
   /** What they have shown ends then, milliseconds since 1970; null: not on its own. */
   readonly until: number | null
+  /** What said who they are still counts: their proxy is trusted, the CA of their certificate is the same. */
+  readonly stands: () => boolean
   readonly #deciding: Deciding
 
-  constructor(deciding: Deciding, init: { subject: Subject; from: string; address: string; until?: number | null }) {
+  constructor(deciding: Deciding, init: VisitorInit) {
     this.#deciding = deciding
     this.subject = init.subject
     this.from = init.from
     this.address = init.address
     this.until = init.until ?? null
+    this.stands = init.stands ?? (() => true)
   }
 
   /** For others to see: the name, or where from. */

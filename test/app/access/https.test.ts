@@ -1,6 +1,7 @@
 import { execFile } from 'node:child_process'
 import { once } from 'node:events'
 import { copyFile, readFile, rename, writeFile } from 'node:fs/promises'
+import { Agent, get } from 'node:https'
 import { connect as connectPlain } from 'node:net'
 import { join } from 'node:path'
 import { connect } from 'node:tls'
@@ -10,6 +11,7 @@ import { WebSocket } from 'ws'
 import type { Settings } from '../../../src/app/index.ts'
 import { type CertificateFiles, TestCertificates } from '../../support/certificates.ts'
 import { type AppUnderTest, eventually, RawVm } from '../support.ts'
+import { Attached } from './attached.ts'
 import { startGuarded, TokenFile } from './support.ts'
 
 const run = promisify(execFile)
@@ -144,4 +146,46 @@ test('a new certificate is used for new connections, and no console is dropped',
   expect(console.readyState).toBe(WebSocket.OPEN)
   console.send(Buffer.from('still here'))
   await vm.hears('still here')
+})
+
+test('another CA of client certificates ends what is open by the old one, also over connections that stay', async () => {
+  const tokens = new TokenFile({ ops: { roles: ['operator'] } })
+  const people = join(certificates.directory, 'people-live.pem')
+  await copyFile(ca.cert, people)
+  const rules = [{ who: ['user:alice'], role: 'operator' }]
+  const app = await startGuarded(tokens, { rules }, { ...withTls(), httpClientCa: people })
+  await RawVm.connect(app)
+  const url = `${app.url.replace('https', 'wss')}/api/v1/ports/vm1/console?mode=read`
+  const shown = { ca: await readFile(server.cert), cert: await readFile(alice.cert), key: await readFile(alice.key) }
+  const open = (options: object) => Attached.open(new WebSocket(url, ['vspc.v1'], { ca: shown.ca, ...options }))
+  const byCertificate = await open(shown)
+  const byToken = await open({ headers: tokens.bearer('ops') })
+  // A connection that stays.
+  const agent = new Agent({ ...shown, keepAlive: true, maxSockets: 1 })
+  onTestFinished(() => agent.destroy())
+  const status = (headers = {}) =>
+    new Promise<number>((resolve, reject) => {
+      const asked = get(`${app.url}/api/v1/ports`, { agent, headers }, (answer) => {
+        answer.resume().once('end', () => resolve(answer.statusCode ?? 0))
+      })
+      asked.once('error', reject)
+    })
+  expect(await status()).toBe(200)
+  // The same again is no change.
+  app.reload(app.config)
+  await eventually(() => app.logged.find('certificate of HTTPS read again') !== undefined)
+  expect(await status()).toBe(200)
+
+  const next = await certificates.selfSigned('next people')
+  await copyFile(next.cert, `${people}.new`)
+  await rename(`${people}.new`, people)
+  app.reload(app.config)
+  expect(await byCertificate.closed()).toMatchObject({ code: 4401 })
+  expect(await status()).toBe(401)
+  expect(await status(tokens.bearer('ops'))).toBe(200)
+  expect(byToken.socket.readyState).toBe(WebSocket.OPEN)
+  // One of the new CA comes in.
+  const bob = await certificates.issued('bob', next, { subject: '/CN=alice', usage: 'clientAuth' })
+  expect((await curl(`${app.url}/api/v1/ports`, ...withCertificate(bob))).status).toBe(200)
+  expect((await curl(`${app.url}/api/v1/ports`, ...withCertificate(alice))).status).toBe(401)
 })

@@ -127,6 +127,37 @@ test('rules of a reload count at once, for who is there, too', async () => {
   expect((await fetch(`${app.url}/api/v1/ports`)).status).toBe(401)
 })
 
+test('who comes by a proxy that is no longer trusted has to come again, by tickets, too', async () => {
+  const tokens = new TokenFile()
+  const rules = [{ who: ['user:alice'], role: 'operator' }]
+  const app = await startGuarded(tokens, { rules, proxies: { trusted: ['127.0.0.1'] } })
+  await RawVm.connect(app)
+  const alice = { 'x-forwarded-user': 'alice' }
+  const console = await Attached.open(open(app, 'write', alice))
+  const offered = async () => ['vspc.v1', `vspc.ticket.${await ticketOf(app, alice)}`]
+  const byTicket = await Attached.open(open(app, 'read', {}, await offered()))
+  const unused = await offered()
+  const stream = await events(app, alice)
+  const next = (proxies: NonNullable<Settings['access']>['proxies']) => {
+    const flags = { access: { tokens: tokens.path, rules, ...(proxies === undefined ? {} : { proxies }) } }
+    expect(app.reload({ ...app.config, access: loadConfig({ env: {}, flags }).access }).needRestart).toEqual([])
+  }
+  // One more, and the same one in other words: nobody minds.
+  next({ trusted: ['127.0.0.0/8', '10.0.0.1'] })
+  expect(await console.ask({ type: 'who' }, ['consoles'])).toMatchObject({ type: 'consoles' })
+  next({ trusted: ['10.0.0.1'] })
+  expect(await console.closed()).toMatchObject({ code: 4401 })
+  expect(await byTicket.closed()).toMatchObject({ code: 4401 })
+  await eventually(() => stream.ended)
+  expect((await refusedUpgrade(consoleUrl(app), { protocols: unused })).status).toBe(401)
+
+  // Names come from another header: those of the old one are nobody's.
+  next({ trusted: ['127.0.0.1'] })
+  const again = await Attached.open(open(app, 'write', alice))
+  next({ trusted: ['127.0.0.1'], userHeader: 'x-user' })
+  expect(await again.closed()).toMatchObject({ code: 4401 })
+})
+
 test('a token that expires ends what is open by it', async () => {
   const tokens = new TokenFile({ brief: { roles: ['viewer'], expires: new Date(Date.now() + 2_500).toISOString() } })
   const app = await startGuarded(tokens)
