@@ -5,9 +5,16 @@ const MAX_ENTRIES = 20_000
 /** More rules than there can be. */
 const RULES = 4_096
 
+/** As many as are told of all rules and ports together: more would only take the time of the server's own thread. */
+const MAX_PER_MINUTE = 600
+const MINUTE_MS = 60_000
+
 interface Entry {
   /** When it may speak again. */
   readonly until: number
+  /** When its minute began, and how often it has spoken since. */
+  readonly from: number
+  readonly told: number
   suppressed: number
 }
 
@@ -25,13 +32,15 @@ export class RateLimits {
   allow(rule: number, serial: number, everyMs: number, now: number): number | null {
     const key = serial * RULES + rule
     const entry = this.#entries.get(key)
-    if (entry !== undefined && now < entry.until) {
+    const isSameMinute = entry !== undefined && now - entry.from < MINUTE_MS
+    if (entry !== undefined && (now < entry.until || (isSameMinute && entry.told >= MAX_PER_MINUTE))) {
       entry.suppressed++
       this.#suppressed++
       return null
     }
     this.#entries.delete(key)
-    if (everyMs > 0) this.#entries.set(key, { until: now + everyMs, suppressed: 0 })
+    const minute = isSameMinute ? { from: entry.from, told: entry.told + 1 } : { from: now, told: 1 }
+    this.#entries.set(key, { until: now + everyMs, ...minute, suppressed: 0 })
     if (this.#entries.size > MAX_ENTRIES) this.#forgetHalf()
     return entry?.suppressed ?? 0
   }

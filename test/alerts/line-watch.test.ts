@@ -94,6 +94,18 @@ test('a rule speaks of a port once in its time, then says how often it did not',
   expect(watch.suppressed).toBe(3)
 })
 
+test('a rule that matches every line of a flood does not flood whoever is told', () => {
+  const limits = new RateLimits()
+  let told = 0
+  for (let i = 0; i < 100_000; i++) if (limits.allow(0, 1, 0, i / 10) !== null) told++
+  expect(told).toBe(600)
+  expect(limits.suppressed).toBe(99_400)
+  // Another port, another rule, and the next minute.
+  expect(limits.allow(0, 2, 0, 10_000)).toBe(0)
+  expect(limits.allow(1, 1, 0, 10_000)).toBe(0)
+  expect(limits.allow(0, 1, 0, 60_000)).toBe(99_400)
+})
+
 test('limits of very many ports and rules take bounded memory', () => {
   const limits = new RateLimits()
   for (let serial = 0; serial < 100_000; serial++) limits.allow(0, serial, 1e9, 0)
