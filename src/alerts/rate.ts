@@ -5,8 +5,8 @@ const MAX_ENTRIES = 20_000
 /** More rules than there can be. */
 const RULES = 4_096
 
-/** As many as are told of all rules and ports together: more would only take the time of the server's own thread. */
-const MAX_PER_MINUTE = 600
+/** More than are told of all rules and ports together; beyond it they would only take the time of the server's own thread. */
+const MAX_PER_MINUTE = 1_000
 const MINUTE_MS = 60_000
 
 interface Entry {
