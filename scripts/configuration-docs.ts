@@ -2,12 +2,15 @@
  * docs/configuration.md, made from the settings schema and the table of limits. test/app/config-docs.test.ts keeps the
  * file equal to it; `npx vitest run test/app/config-docs.test.ts -u` writes it anew.
  */
+import { ALERTS_SCHEMA } from '../src/alerts/index.ts'
 import { ACCESS_SECTION } from '../src/app/access/settings.ts'
 import { flagName } from '../src/app/config.ts'
 import { SettingsSchema } from '../src/app/config-schema.ts'
+import { LOG_FILES_SCHEMA } from '../src/app/log-files/settings.ts'
 import { TELNET_SCHEMA } from '../src/app/telnet/settings.ts'
 import { GUESTINFO_SCHEMA, TRACK_SCHEMA, VSPHERE_SCHEMA, VSPHERE_VARIABLES } from '../src/appliance/index.ts'
 import { LIMITS } from '../src/base/index.ts'
+import { HOOKS_SCHEMA } from '../src/hooks/index.ts'
 
 export const EXAMPLE = `# yaml-language-server: $schema=./vspc.schema.json
 listen:
@@ -45,8 +48,8 @@ const FILE_HEAD = `<!-- Made by scripts/configuration-docs.ts from the settings 
 Everything has a default: \`vspc serve\` runs without any file. Settings come from flags, environment, file and defaults,
 in this order of precedence; a list given on the command line replaces the one of the file.
 
-- **Flags** have the names of the settings in kebab case: \`dataDir\` is \`--data-dir\`. Limits and the sections \`vsphere\`,
-  \`track\` and \`guestinfo\` can be set in the file only.
+- **Flags** have the names of the settings in kebab case: \`dataDir\` is \`--data-dir\`. Limits and the sections below can
+  be set in the file only, but for those of which another flag is named there.
 - **Environment**: \`VSPC_CONFIG\` names the file (as \`--config\` does), \`VSPC_LOG_LEVEL\` is \`logLevel\`; those of the
   section \`vsphere\` stand below.
 - **File**: YAML 1.2. \`vspc config check FILE\` reports everything that is wrong with it as FILE:LINE:COLUMN;
@@ -91,7 +94,7 @@ Values are percent-encoded where needed (a space is \`%20\`). Parameters, after 
 
 `
 
-const SECTIONS = ['limits', 'vsphere', 'track', 'guestinfo', 'telnet', 'access']
+const SECTIONS = ['limits', 'vsphere', 'track', 'guestinfo', 'telnet', 'access', 'logFiles', 'alerts', 'hooks']
 
 interface SettingNode {
   readonly description?: string
@@ -99,6 +102,8 @@ interface SettingNode {
   readonly enum?: readonly string[]
   readonly type?: string
   readonly properties?: Readonly<Record<string, SettingNode>>
+  /** Of a list. */
+  readonly items?: SettingNode
 }
 
 export function configurationDocs(): string {
@@ -122,7 +127,10 @@ function sections(): string {
     section('track', TRACK_SCHEMA, null) +
     section('guestinfo', GUESTINFO_SCHEMA, null) +
     section('telnet', TELNET_SCHEMA, null) +
-    section('access', ACCESS_SECTION, null)
+    section('access', ACCESS_SECTION, null) +
+    section('logFiles', LOG_FILES_SCHEMA, null) +
+    section('alerts', ALERTS_SCHEMA, null) +
+    section('hooks', { description: HOOKS_SCHEMA.description, properties: HOOKS_SCHEMA.items.properties }, null, 'hooks[]')
   )
 }
 
@@ -130,19 +138,27 @@ function section<Name extends string>(
   title: string,
   schema: { readonly description: string; readonly properties: { readonly [name in Name]: SettingNode } },
   variable: ((name: Name) => string) | null,
+  path: string = title,
 ): string {
   const heads = ['Setting', ...(variable === null ? [] : ['Environment']), 'Meaning']
   let text = `## Section ${title}\n\n${schema.description}\n\n${row(...heads)}${row(...heads.map(() => '---'))}`
   for (const name of Object.keys(schema.properties) as Name[]) {
     const cells = variable === null ? [] : [variable(name)]
     const node = schema.properties[name]
-    text += row(`\`${title}.${name}\``, ...cells, node.description ?? '')
-    for (const [inner, { description = '', default: value }] of Object.entries(node.properties ?? {})) {
-      const usual = value === undefined ? '' : ` Default: ${standard(value)}.`
-      text += row(`\`${title}.${name}.${inner}\``, ...cells.map(() => ''), `${description}${usual}`)
+    const of = node.properties ?? node.items?.properties
+    text += row(`\`${path}.${name}\``, ...cells, `${node.description ?? ''}${usual(node)}`)
+    for (const [inner, setting] of Object.entries(of ?? {})) {
+      const at = node.properties === undefined ? `${name}[].${inner}` : `${name}.${inner}`
+      text += row(`\`${path}.${at}\``, ...cells.map(() => ''), `${setting.description ?? ''}${usual(setting)}`)
     }
   }
   return `${text}\n`
+}
+
+/** What it is without, unless its description says that already. */
+function usual({ default: value, description = '' }: SettingNode): string {
+  const isEmpty = value === undefined || (Array.isArray(value) && value.length === 0)
+  return isEmpty || /\bdefault/i.test(description) ? '' : ` Default: ${standard(value)}.`
 }
 
 function limitsTable(): string {

@@ -3,6 +3,12 @@ import { checkTlsFiles, configSchema, effectiveSettings, loadConfig } from '../a
 import { systemClock, VspcError } from '../base/index.ts'
 import { printData, printNote } from './output.ts'
 
+const HELP = `
+Examples:
+  vspc config check /etc/vspc.yaml
+  vspc config schema > vspc.schema.json
+`
+
 const CHECK_HELP = `
 Everything wrong is reported at once, as FILE:LINE:COLUMN; the exit code is 2 then. The certificate and key of
 listeners are tried too. Nothing is opened or connected. Without FILE it is that of VSPC_CONFIG.
@@ -21,7 +27,7 @@ Example:
 `
 
 export function registerConfig(program: Command): void {
-  const config = program.command('config').description('Check or describe the configuration file')
+  const config = program.command('config').description('Check or describe the configuration file').addHelpText('after', HELP)
   config
     .command('check')
     .description('Check a configuration file')

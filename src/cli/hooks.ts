@@ -5,6 +5,11 @@ import { printData } from './output.ts'
 import { stayAlive } from './signals.ts'
 
 const HELP = `
+Example:
+  vspc hooks test pager --config /etc/vspc.yaml
+`
+
+const TEST_HELP = `
 Gives the hook one made-up alert (rule "hook-test"), from this machine, as this user, and tells how it went. It is
 tried once. No server is needed; one that runs is not asked. Exit code 1 when it was not delivered.
 
@@ -14,13 +19,13 @@ Examples:
 `
 
 export function registerHooks(program: Command): void {
-  const hooks = program.command('hooks').description('Try the webhooks and programs that are told of events')
+  const hooks = program.command('hooks').description('Try the webhooks and programs that are told of events').addHelpText('after', HELP)
   hooks
     .command('test')
     .description('Give a hook of the configuration a made-up alert')
     .argument('<name>', 'of the hook')
     .option('--config <file>', 'configuration file, YAML (env VSPC_CONFIG)')
-    .addHelpText('after', HELP)
+    .addHelpText('after', TEST_HELP)
     .action(test)
 }
 
