@@ -103,7 +103,7 @@ interface SettingNode {
   readonly type?: string
   readonly properties?: Readonly<Record<string, SettingNode>>
   /** Of a list. */
-  readonly items?: SettingNode
+  readonly items?: object
 }
 
 export function configurationDocs(): string {
@@ -130,7 +130,12 @@ function sections(): string {
     section('access', ACCESS_SECTION, null) +
     section('logFiles', LOG_FILES_SCHEMA, null) +
     section('alerts', ALERTS_SCHEMA, null) +
-    section('hooks', { description: HOOKS_SCHEMA.description, properties: HOOKS_SCHEMA.items.properties }, null, 'hooks[]')
+    section(
+      'hooks',
+      { description: HOOKS_SCHEMA.description, properties: HOOKS_SCHEMA.items.properties },
+      null,
+      'hooks[]',
+    )
   )
 }
 
@@ -145,7 +150,7 @@ function section<Name extends string>(
   for (const name of Object.keys(schema.properties) as Name[]) {
     const cells = variable === null ? [] : [variable(name)]
     const node = schema.properties[name]
-    const of = node.properties ?? node.items?.properties
+    const of = node.properties ?? (node.items as SettingNode | undefined)?.properties
     text += row(`\`${path}.${name}\``, ...cells, `${node.description ?? ''}${usual(node)}`)
     for (const [inner, setting] of Object.entries(of ?? {})) {
       const at = node.properties === undefined ? `${name}[].${inner}` : `${name}.${inner}`

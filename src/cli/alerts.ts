@@ -1,8 +1,8 @@
 import { text as readAll } from 'node:stream/consumers'
 import { type Command, Option } from 'commander'
 import type { AlertAnswer } from '../app/index.ts'
-import { cleanText } from '../base/index.ts'
-import { EventStream, notOurs, ServerClient } from '../client/index.ts'
+import { cleanText, VspcError } from '../base/index.ts'
+import { EventStream, notOurs, ServerClient, VspcClient } from '../client/index.ts'
 import { exitOnInterrupt } from './interrupt.ts'
 import { printData, printNote } from './output.ts'
 import { addServerOptions, resolveServer, type ServerOptions } from './server-address.ts'
@@ -22,7 +22,11 @@ const HELP = `
 The server holds the output of VMs against alert rules where its configuration has
 a section alerts, as in  alerts: {}  which is enough for the rules that are built in:
 kernel panic, oops, stall, oom-kill, I/O error, emergency mode, Windows stop.
-PORT is a port id or the name of a VM. Offsets are those of vspc log.
+PORT is the name of a VM, with all its ports, or one port as in other commands;
+of a port that was removed, its id. Offsets are those of vspc log.
+
+Exit codes: 0 also where there are none, 2 usage, 3 no such port or ambiguous,
+4 not allowed, 6 server unreachable, 130 interrupted.
 
 Examples:
   vspc alerts                            the last ones, at most 1000
@@ -44,12 +48,18 @@ export function registerAlerts(program: Command): void {
   addServerOptions(command).addHelpText('after', HELP).action(alerts)
 }
 
-async function alerts(port: string | undefined, flags: AlertsFlags): Promise<void> {
-  const client = new ServerClient(resolveServer(flags, process.env))
+async function alerts(text: string | undefined, flags: AlertsFlags): Promise<void> {
+  const address = resolveServer(flags, process.env)
+  const client = new ServerClient(address)
   const json = flags.json === true || flags.output === 'json'
   // Before the list, so that nothing falls between the two.
   const events = flags.follow === true ? await EventStream.open(client) : null
-  const { list, rules } = await getAlerts(client, port, flags)
+  let port = text
+  let { list, rules } = await getAlerts(client, port, flags)
+  if (list.length === 0 && rules > 0 && text !== undefined) {
+    port = await portOf(new VspcClient(address), text, flags)
+    if (port !== text) list = (await getAlerts(client, port, flags)).list
+  }
   print(list, json, events !== null)
   if (rules === 0)
     printNote('no alert rules are in force: give the configuration a section  alerts: {}  (see vspc alerts --help)')
@@ -63,6 +73,20 @@ async function alerts(port: string | undefined, flags: AlertsFlags): Promise<voi
     const { id, vm, host } = event.port
     const alert = { ...event.alert, at: event.at, port: id, vm: { name: vm.name, uuid: vm.uuid }, host }
     if (isWanted(alert, port, flags)) print([alert], json, true)
+  }
+}
+
+/** The id of the port that is meant, or `text` where it is the name of a VM; alerts know nothing of prefixes. */
+async function portOf(client: VspcClient, text: string, { follow }: AlertsFlags): Promise<string> {
+  try {
+    return (await client.port(text)).id
+  } catch (error) {
+    if (!(error instanceof VspcError)) throw error
+    if (error.code === 'VSPC_PORT_AMBIGUOUS' && (await client.ports()).some(({ vm }) => vm.name === text)) return text
+    if (error.code !== 'VSPC_PORT_NOT_FOUND' || follow !== true) throw error
+    // It may come.
+    printNote(error.message)
+    return text
   }
 }
 

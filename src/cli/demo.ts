@@ -1,6 +1,6 @@
 import { realpathSync } from 'node:fs'
 import { relative } from 'node:path'
-import type { Command } from 'commander'
+import { type Command, Option } from 'commander'
 import { createLogger, loadConfig, type RunningApp, start } from '../app/index.ts'
 import { errorMessage, VspcError } from '../base/index.ts'
 import { DEFAULT_SERVER } from '../client/index.ts'
@@ -35,7 +35,9 @@ export function registerDemo(program: Command): void {
     .command('demo')
     .description('Try it: a server and simulated VMs that migrate, in one process')
     .option('--qemu', 'add a real Linux guest in QEMU')
-    .option('--every <duration>', 'pause between two vMotions', everyOption, 2_000)
+    .addOption(
+      new Option('--every <duration>', 'pause between two vMotions').argParser(everyOption).default(2_000, '2s'),
+    )
     .option('--duration <duration>', 'end by itself after this time', (text: string) =>
       parseDuration(text, '--duration'),
     )

@@ -74,6 +74,7 @@ export function registerGrep(program: Command): void {
 
 async function grep(pattern: string, ports: readonly string[], flags: GrepFlags): Promise<void> {
   const { context = 0, count: counts = false, filesWithMatches: names = false } = flags
+  if (pattern === '') throw new VspcError('VSPC_USAGE', "the pattern is empty: '.' finds every line")
   if (counts && names) throw new VspcError('VSPC_USAGE', '-c and -l contradict each other: give one of them')
   if (context > MAX_CONTEXT) throw new VspcError('VSPC_USAGE', `-C: at most ${MAX_CONTEXT} lines`)
   if (flags.maxCount === 0) throw new VspcError('VSPC_USAGE', '-m: at least 1')

@@ -65,7 +65,7 @@ export function registerLog(program: Command): void {
     .addOption(
       new Option(
         '--format <format>',
-        'raw: as it is; text: without control characters; ndjson: a line of JSON each',
+        'raw: as it is; text: without control characters; ndjson: a line of JSON each; asciicast: a recording',
       ).choices(['raw', 'text', 'ndjson', 'asciicast']),
     )
   addServerOptions(command).addHelpText('after', HELP).action(log)

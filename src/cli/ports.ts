@@ -1,7 +1,7 @@
 import { type Command, Option } from 'commander'
 import type { PortAnswer } from '../app/index.ts'
 import { VspcError } from '../base/index.ts'
-import { VspcClient } from '../client/index.ts'
+import { type ServerAddress, ServerClient, VspcClient } from '../client/index.ts'
 import { parseDuration } from './duration.ts'
 import { exitOnInterrupt } from './interrupt.ts'
 import { liveClock } from './live-clock.ts'
@@ -52,7 +52,9 @@ async function ports(flags: PortsFlags): Promise<void> {
   const client = new VspcClient(address)
   const look = async (again: boolean) => {
     const json = flags.json === true || flags.output === 'json'
-    printPorts(sortPorts(await client.ports()), json, address.url.hostname, again)
+    const list = sortPorts(await client.ports())
+    const hint = json || list.length > 0 ? '' : await emptyHint(address)
+    printPorts(list, json, hint, again)
   }
   const every = flags.watch
   if (every === undefined) {
@@ -66,7 +68,7 @@ async function ports(flags: PortsFlags): Promise<void> {
   }
 }
 
-function printPorts(list: PortAnswer[], json: boolean, host: string, again: boolean): void {
+function printPorts(list: PortAnswer[], json: boolean, hint: string, again: boolean): void {
   if (json) {
     printData(`${formatPortsJson(list)}\n`)
     return
@@ -75,7 +77,7 @@ function printPorts(list: PortAnswer[], json: boolean, host: string, again: bool
   // Home and clear below, rather than clear and draw, so that nothing flickers.
   if (again && process.stdout.isTTY) printData('\x1b[H\x1b[J')
   if (list.length > 0) printData(`${formatPorts(list, Date.now(), width).join('\n')}\n`)
-  else process.stderr.write(emptyHint(host))
+  else process.stderr.write(hint)
 }
 
 /** By name, then id, in an order that does not depend on the locale. A copy. */
@@ -131,7 +133,12 @@ export function formatPortsJson(list: readonly object[]): string {
   )
 }
 
-function emptyHint(host: string): string {
+async function emptyHint(address: ServerAddress): Promise<string> {
+  if (!(await seesAll(address))) {
+    const check = `vspc token check --server ${address.url.origin}`
+    return `vspc: there is no port that you may see ("${check}" says what you may)\n`
+  }
+  const host = address.url.hostname
   return `vspc: no VM has connected to this server yet. To point one at it, give the VM a
 serial port that is connected over the network, with "use virtual serial port
 concentrator" and
@@ -141,4 +148,15 @@ concentrator" and
 and allow "VM serial port connected to vSPC" in the ESXi host's firewall.
 'vspc sim' plays VMs without any ESXi.
 `
+}
+
+/** Whether an empty list means that there are none. It does for servers that do not tell. */
+async function seesAll(address: ServerAddress): Promise<boolean> {
+  const answer = (await new ServerClient(address).getJson('/api/v1/whoami').catch(() => ({}))) as WhoAmI
+  return answer.accessControl !== true || (answer.capabilities ?? ['list']).includes('list')
+}
+
+interface WhoAmI {
+  readonly accessControl?: boolean
+  readonly capabilities?: readonly string[]
 }

@@ -2,13 +2,14 @@ import { createReadStream, openSync } from 'node:fs'
 import type { Readable } from 'node:stream'
 import { isatty } from 'node:tty'
 import type { Command } from 'commander'
-import { errorMessage, VspcError } from '../base/index.ts'
+import { VspcError } from '../base/index.ts'
 import { type RemoteConsole, VspcClient } from '../client/index.ts'
 import { parseInputText, withEnter } from './input-text.ts'
 import { exitOnInterrupt } from './interrupt.ts'
 import { printData } from './output.ts'
 import { EnterKeys } from './piped-input.ts'
 import { addServerOptions, resolveServer, type ServerOptions } from './server-address.ts'
+import { unreadable } from './unreadable.ts'
 import {
   addWriteOptions,
   awaitPort,
@@ -119,6 +120,6 @@ function openFile(path: string): Readable {
   try {
     return createReadStream(path, { fd: openSync(path, 'r') })
   } catch (cause) {
-    throw new VspcError('VSPC_USAGE', `--file: ${errorMessage(cause)}`, { cause })
+    throw unreadable('--file', path, cause)
   }
 }

@@ -1,7 +1,8 @@
 import { readFileSync } from 'node:fs'
 import { type Command, Option } from 'commander'
-import { errorMessage, VspcError } from '../base/index.ts'
+import { VspcError } from '../base/index.ts'
 import { checkToken, DEFAULT_SERVER, parseServerUrl, type ServerAddress } from '../client/index.ts'
+import { unreadable } from './unreadable.ts'
 
 export interface ServerOptions {
   server?: string
@@ -67,6 +68,6 @@ function resolveFile(
   try {
     return readFileSync(path, 'utf8')
   } catch (cause) {
-    throw new VspcError('VSPC_USAGE', `${option === undefined ? name : flag}: ${errorMessage(cause)}`, { cause })
+    throw unreadable(option === undefined ? name : flag, path, cause)
   }
 }

@@ -203,6 +203,9 @@ export function unreachable(address: ServerAddress, cause: Error & { code?: stri
     text = `the certificate of ${where} is not trusted (${cleanText(cause.message)}): name its authority with --ca-file`
   } else if (code === 'EPROTO' || code === 'HPE_INVALID_CONSTANT') {
     text = `${where} does not speak ${address.url.protocol.slice(0, -1)}: check --server or VSPC_SERVER (http or https?)`
+  } else if (code === 'ECONNRESET' && address.url.protocol === 'http:') {
+    // So does a listener with TLS, without a word.
+    text = `${where} hung up without an answer: does it run, and is it http, not https? check --server or VSPC_SERVER`
   }
   return new VspcError('VSPC_SERVER_UNREACHABLE', text, { cause })
 }

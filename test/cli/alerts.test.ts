@@ -24,7 +24,26 @@ test('alerts are listed as a table or JSON, chosen by port, rule and severity', 
   expect(table[1]).toMatch(/Z {2}error +oom-kill +vm1 +0 {2}\[ {4}3\.4\] Out of memory/)
   const chosen = await runVspc(['alerts', 'vm1', '--severity', 'critical', '--json'], { env })
   expect(JSON.parse(chosen.stdout.toString())).toEqual([expect.objectContaining({ rule: 'kernel-panic', line: PANIC })])
-  expect((await runVspc(['alerts', 'other', '--json'], { env })).stdout.toString()).toBe('[]\n')
+  const prefix = await runVspc(['alerts', 'vm', '--rule', 'oom-kill', '--json'], { env })
+  expect(JSON.parse(prefix.stdout.toString())).toHaveLength(1)
+})
+
+test('alerts of a port that is not there, or not one alone, are no empty list: a slip of the pen would look like health', async () => {
+  const app = await startApp({
+    alerts: {},
+    listen: ['tcp://127.0.0.1:0?protocol=raw&name=web1', 'tcp://127.0.0.1:0?protocol=raw&name=web2'],
+  })
+  const env = { VSPC_SERVER: app.url }
+  for (let at = 0; at < 2; at += 1) await RawVm.connect(app, at)
+  const wrong = await runVspc(['alerts', 'wbe1', '--json'], { env })
+  expect([wrong.code, wrong.stdout.toString(), wrong.stderr]).toEqual([
+    3,
+    '',
+    expect.stringContaining('no port matches "wbe1"'),
+  ])
+  const several = await runVspc(['alerts', 'web'], { env })
+  expect([several.code, several.stderr]).toEqual([3, expect.stringContaining('matches 2 ports')])
+  expect((await runVspc(['alerts', 'web1', '--json'], { env })).stdout.toString()).toBe('[]\n')
 })
 
 test('where no rules are in force the answer says what to do', async () => {

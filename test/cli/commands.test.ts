@@ -2,6 +2,7 @@ import { spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { type AddressInfo, createServer as createTcpServer } from 'node:net'
 import { afterEach, describe, expect, test } from 'vitest'
+import { RawVm, startApp } from '../app/support.ts'
 import { type RunOptions, runVspc, VSPC_BIN } from '../support/cli.ts'
 import { FakePort, FakeServer } from './fake-server.ts'
 
@@ -77,6 +78,17 @@ describe('the program', () => {
   })
 })
 
+test('a listener that hangs up, as one with TLS does on plain HTTP, is asked to be looked at', async () => {
+  const listener = createTcpServer((socket) => socket.on('error', () => {}).once('data', () => socket.end()))
+  listener.listen(0, '127.0.0.1')
+  cleanups.push(() => listener.close())
+  await once(listener, 'listening')
+  const url = `http://127.0.0.1:${(listener.address() as AddressInfo).port}`
+  const { code, stderr } = await runVspc(['ports'], { env: { VSPC_SERVER: url } })
+  expect([code, stderr]).toEqual([6, expect.stringContaining(`${url} hung up without an answer`)])
+  expect(stderr).toContain('http, not https')
+})
+
 describe('ports', () => {
   test('a table on stdout, nothing on stderr', async () => {
     const server = await serve(new FakePort('web2', { consoles: 2 }), new FakePort('db', { label: 'com1' }))
@@ -104,6 +116,17 @@ describe('ports', () => {
     expect(table.stderr).toContain('telnet://127.0.0.1:13370')
     const json = await run(server, ['ports', '--json'])
     expect([json.stdout.toString(), json.stderr]).toEqual(['[]\n', ''])
+  })
+
+  test('nothing that one may see is not told as nothing there', async () => {
+    const rules = [{ who: ['anyone'], can: ['list'], ports: ['web*'] }]
+    const app = await startApp({ access: { rules } as never })
+    await RawVm.connect(app)
+    const { code, stdout, stderr } = await runVspc(['ports'], { env: { VSPC_SERVER: app.url } })
+    expect([code, stdout.toString()]).toEqual([0, ''])
+    expect(stderr).toBe(
+      `vspc: there is no port that you may see ("vspc token check --server ${app.url}" says what you may)\n`,
+    )
   })
 
   test('the token is sent, and asked for when it is missing', async () => {

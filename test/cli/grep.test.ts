@@ -63,6 +63,11 @@ test('exit codes: nothing found, a bad pattern, no such port, a wrong option', a
   expect(await grep(app, 'fine', '--until', '1h')).toMatchObject({ code: 1 })
 }, 60_000)
 
+test('an empty pattern is told in words, not as a rule of a schema', async () => {
+  const { code, stderr } = await runVspc(['grep', ''], { env: { VSPC_SERVER: 'http://127.0.0.1:9' } })
+  expect([code, stderr]).toEqual([2, "vspc: the pattern is empty: '.' finds every line\n"])
+})
+
 test('whatever a VM or a server says, a terminal obeys none of it', async () => {
   const app = await appWith({ web1: 'oops \x1b]0;title\x07 \x1b[6n \u202e \x9b5n \x07 end\n' })
   for (const args of [['oops'], ['--json', 'oops'], ['--color=always', 'oops']]) {

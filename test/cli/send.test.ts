@@ -89,7 +89,7 @@ describe('vspc send', () => {
   test.each([
     [['vm1', '\\q'], 2, 'TEXT: "\\q" is no escape'],
     [['vm1', 'x', '--file', 'y'], 2, 'TEXT and --file contradict'],
-    [['vm1', '--file', '/nowhere/at/all'], 2, '--file: ENOENT'],
+    [['vm1', '--file', '/nowhere/at/all'], 2, '--file: cannot read /nowhere/at/all: there is no such file'],
     [['vm1', '--char-delay', '5', 'x'], 2, 'a unit is missing'],
     [['vm2', 'x'], 3, 'no port matches "vm2"'],
     [['vm1', '--break'], 1, ''],
