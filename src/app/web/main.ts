@@ -96,6 +96,7 @@ function showWho(): void {
   // Who comes by a certificate or a proxy logs in and out there.
   login.hidden = !hasToken() && !(me?.accessControl && me.via === 'anonymous')
   setText(login, hasToken() ? 'Log out' : 'Log in')
+  login.title = known ? `logged in as ${me.who ?? ''}` : ''
   // Links send no header.
   for (const link of document.querySelectorAll<HTMLElement>('.by-link')) link.hidden = hasToken()
 }
