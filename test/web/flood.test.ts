@@ -31,7 +31,8 @@ describeWithPeers(['chromium'], 'a VM that floods, in Chromium', () => {
     const began = performance.now()
     let left = Math.ceil((MEGABYTES * 1e6) / BLOCK.length)
     const push = () => {
-      while (left > 0 && vm.print(BLOCK)) left--
+      // What is printed into a full line is kept and sent, too.
+      for (let more = true; more && left > 0; left--) more = vm.print(BLOCK)
       if (left > 0) setTimeout(push, 1)
     }
     push()
@@ -55,11 +56,14 @@ describeWithPeers(['chromium'], 'a VM that floods, in Chromium', () => {
     expect(busyMs).toBeLessThan(3_000)
     expect(answeredMs).toBeLessThan(15_000)
     expect(grown).toBeLessThan(MOST_BYTES)
-    expect((await news()).some((text) => text.includes('too much to show'))).toBe(true)
+    // Nothing is left out without a word. (Where the machine is slow enough, the page keeps up with all of it.)
+    const told = (await news()).some((text) => text.includes('too much to show'))
+    expect(told || tab.receivedBytes >= history.next).toBe(true)
     process.stdout.write(
       `flood: ${Math.round(MEGABYTES / seconds)} MB/s from the VM, page busy for at most ${Math.round(busyMs)} ms, ` +
         `a click and a search took ${Math.round(answeredMs)} ms, ${Math.round(grown / 1e6)} MB more memory at most, ` +
-        `${Math.round(tab.receivedBytes / 1e6)} MB received over ${tab.sockets} connections\n`,
+        `${Math.round(tab.receivedBytes / 1e6)} MB received over ${tab.sockets} connections` +
+        `${told ? ', the rest skipped and said so' : ''}\n`,
     )
   }, 240_000)
 })
