@@ -27,7 +27,10 @@ Example:
 `
 
 export function registerConfig(program: Command): void {
-  const config = program.command('config').description('Check or describe the configuration file').addHelpText('after', HELP)
+  const config = program
+    .command('config')
+    .description('Check or describe the configuration file')
+    .addHelpText('after', HELP)
   config
     .command('check')
     .description('Check a configuration file')

@@ -19,7 +19,10 @@ Examples:
 `
 
 export function registerHooks(program: Command): void {
-  const hooks = program.command('hooks').description('Try the webhooks and programs that are told of events').addHelpText('after', HELP)
+  const hooks = program
+    .command('hooks')
+    .description('Try the webhooks and programs that are told of events')
+    .addHelpText('after', HELP)
   hooks
     .command('test')
     .description('Give a hook of the configuration a made-up alert')

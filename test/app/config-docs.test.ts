@@ -2,8 +2,8 @@ import { expect, test } from 'vitest'
 import { configurationDocs, EXAMPLE } from '../../scripts/configuration-docs.ts'
 import { readLayer } from '../../src/app/config-layer.ts'
 import { loadConfig } from '../../src/app/index.ts'
-import { parseConfigText } from '../../src/config/file.ts'
 import { buildProgram } from '../../src/cli/program.ts'
+import { parseConfigText } from '../../src/config/file.ts'
 import type { ConfigProblem } from '../../src/config/problems.ts'
 
 test('docs/configuration.md says what the schema and the limits say', async () => {
