@@ -13,7 +13,7 @@ describeWithPeers([...GUEST_PEERS, 'python3'], 'a person at a terminal, with a r
     pty.write(`${ESCAPE}?`)
     await pty.expect('[vspc]   ^] .  leave\r\n')
     pty.write(`${ESCAPE}w`)
-    await pty.expect(/\[vspc\] 1 attached to vm1:\r\n\[vspc\] {3}\d+  127\.0\.0\.1:\d+, write, since .* \(you\)\r\n/)
+    await pty.expect(/\[vspc\] 1 attached to vm1:\r\n\[vspc\] {3}\d+ {2}127\.0\.0\.1:\d+, write, since .* \(you\)\r\n/)
     pty.write(`${ESCAPE}l`)
     await pty.expect('a raw byte stream cannot carry a break; use protocol=telnet or vmware\r\n')
     pty.write(`${ESCAPE}s`)
