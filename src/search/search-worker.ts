@@ -1,31 +1,32 @@
 /**
  * The thread in which history is searched. It reads files itself, and waits for the disk itself: nothing of that is on
- * the way of a VM's output. It runs when nobody else wants the processor.
+ * the way of a VM's output. Where the processor is wanted by others, it gets the smaller share.
  */
 import { setPriority } from 'node:os'
 import { parentPort, workerData } from 'node:worker_threads'
 import { TextPattern } from '../pattern/index.ts'
 import { PortSearch, type SearchHost } from './port-search.ts'
-import type { Found, FromWorker, Piece, SearchedPort, SearchQuery, SearchTotals, ToWorker } from './types.ts'
+import {
+  type Found,
+  type FromWorker,
+  NOTHING_SEARCHED,
+  type Piece,
+  type SearchedPort,
+  type SearchQuery,
+  type SearchTotals,
+  type ToWorker,
+} from './types.ts'
 
 /** Text that is sent at once, and how long it may wait for more. */
 const SEND_CHARACTERS = 65_536
 const SEND_MS = 250
 /**
  * As "nice" has it: a tenth of what another thread gets while both want all of it, and nothing at once while that wakes up.
- * With 19, a search on a busy machine hardly moves.
+ * 19 makes no difference that could be measured (bench/README.md).
  */
 const NICENESS = 10
 
-const totals: SearchTotals = {
-  ports: 0,
-  bytes: 0,
-  matches: 0,
-  truncated: false,
-  skippedPorts: 0,
-  skippedBytes: 0,
-  lostBytes: 0,
-}
+const totals: SearchTotals = { ...NOTHING_SEARCHED }
 
 class Thread implements SearchHost {
   #found: Found[] = []

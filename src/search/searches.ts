@@ -9,7 +9,16 @@ import {
   VspcError,
 } from '../base/index.ts'
 import { TextPattern } from '../pattern/index.ts'
-import type { Found, FromWorker, Piece, SearchedPort, SearchQuery, SearchTotals, ToWorker } from './types.ts'
+import {
+  type Found,
+  type FromWorker,
+  NOTHING_SEARCHED,
+  type Piece,
+  type SearchedPort,
+  type SearchQuery,
+  type SearchTotals,
+  type ToWorker,
+} from './types.ts'
 
 /** Where the ports are. Each is asked for when its turn comes, so that it is as it is then. */
 export interface SearchSource {
@@ -44,16 +53,6 @@ const WORKER_FILE = new URL(
 
 /** A thread that waits for the disk does not end before that has answered. */
 const END_MS = 1_000
-
-const NOTHING: SearchTotals = {
-  ports: 0,
-  bytes: 0,
-  matches: 0,
-  truncated: false,
-  skippedPorts: 0,
-  skippedBytes: 0,
-  lostBytes: 0,
-}
 
 export interface SearchesOptions {
   readonly clock: Clock
@@ -165,7 +164,7 @@ class Search {
   }
 
   async *news(): AsyncGenerator<SearchNews, void, void> {
-    let totals = NOTHING
+    let totals: SearchTotals = NOTHING_SEARCHED
     for (;;) {
       const message = await this.#next()
       switch (message.type) {

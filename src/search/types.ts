@@ -68,6 +68,17 @@ export interface SearchTotals {
   lostBytes: number
 }
 
+/** At the beginning. */
+export const NOTHING_SEARCHED: Readonly<SearchTotals> = {
+  ports: 0,
+  bytes: 0,
+  matches: 0,
+  truncated: false,
+  skippedPorts: 0,
+  skippedBytes: 0,
+  lostBytes: 0,
+}
+
 export type ToWorker =
   | { readonly type: 'port'; readonly port: SearchedPort | null }
   | { readonly type: 'piece'; readonly piece: Piece }

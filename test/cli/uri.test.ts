@@ -12,31 +12,13 @@ import { eventually, startApp } from '../app/support.ts'
 import { type CertificateFiles, TestCertificates } from '../support/certificates.ts'
 import { runVspc } from '../support/cli.ts'
 import { describeWithPeers } from '../support/peers.ts'
+import { CERTIFICATE as THEIR_CERTIFICATE, LISTENER as THEIR_LISTENER } from './doctor-support.ts'
 
 const run = promisify(execFile)
 const NOW = Date.parse('2026-06-01T00:00:00Z')
 
-const CERTIFICATE = {
-  subject: 'vspc.example.com',
-  issuer: 'vspc.example.com',
-  selfSigned: true,
-  names: ['localhost', 'vspc.example.com'],
-  validFrom: '2026-01-01T00:00:00.000Z',
-  validTo: '2027-01-01T00:00:00.000Z',
-  sha1: Array(20).fill('AB').join(':'),
-  sha256: Array(32).fill('CD').join(':'),
-}
-const LISTENER: ListenerInfo = {
-  uri: 'tcp://0.0.0.0:13370',
-  scheme: 'tcp',
-  host: '0.0.0.0',
-  tcpPort: 13_370,
-  protocol: 'vmware',
-  tls: 'beside',
-  forRelays: false,
-  asksForCertificate: false,
-  certificate: CERTIFICATE,
-}
+const CERTIFICATE = { ...THEIR_CERTIFICATE, names: ['localhost', 'vspc.example.com'] }
+const LISTENER: ListenerInfo = { ...THEIR_LISTENER, certificate: CERTIFICATE }
 
 function report(change: Partial<ListenerInfo>, more: { host?: string; serviceUris?: string[]; now?: number } = {}) {
   const { host = null, serviceUris = [], now = NOW } = more

@@ -1,14 +1,13 @@
 import { readFileSync } from 'node:fs'
-import { createServer, request } from 'node:http'
-import { type AddressInfo, connect } from 'node:net'
 import { buffer } from 'node:stream/consumers'
-import { expect, onTestFinished, test } from 'vitest'
+import { expect, test } from 'vitest'
 import type { Settings } from '../../src/app/index.ts'
 import { EventParser } from '../../src/app/web/event-stream.ts'
 import { ShellGuest } from '../../src/sim/index.ts'
 import { startGuarded, TokenFile } from '../app/access/support.ts'
-import { type AppUnderTest, eventually } from '../app/support.ts'
+import { eventually } from '../app/support.ts'
 import { describeWithPeers } from '../support/peers.ts'
+import { startProxy } from './proxy.ts'
 import { soon, startVm, type Tab, withBrowser } from './support.ts'
 
 const VSPC: Settings = { listen: ['tcp://127.0.0.1:0'], history: 'memory' }
@@ -137,7 +136,7 @@ describeWithPeers(['chromium'], 'the page of a server that asks who comes, in Ch
     )
     await startVm(app, { name: 'web1', ports: shell() })
     const tab = await newTab(app)
-    tab.base = await loggingInProxy(app, { 'x-forwarded-user': 'alice', 'x-forwarded-groups': 'ops' })
+    tab.base = await startProxy(app, { says: { 'x-forwarded-user': 'alice', 'x-forwarded-groups': 'ops' } })
     await tab.open()
     await tab.page.getByRole('link', { name: 'web1' }).click()
     await tab.live()
@@ -173,35 +172,3 @@ test('the page keeps the token nowhere but in sessionStorage', () => {
   const session = readFileSync(new URL('../../src/app/web/session.ts', import.meta.url), 'utf8')
   expect(session).not.toMatch(/localStorage|document\.cookie|location/)
 })
-
-/** A reverse proxy that says who comes, for every request and WebSocket. */
-async function loggingInProxy(app: AppUnderTest, says: Readonly<Record<string, string>>): Promise<string> {
-  const { tcpPort = 0 } = app.http ?? {}
-  const server = createServer((incoming, outgoing) => {
-    const { method, headers, url } = incoming
-    const all = { ...headers, ...says }
-    const passed = request({ host: '127.0.0.1', port: tcpPort, method, headers: all, path: url }, (answer) => {
-      outgoing.writeHead(answer.statusCode ?? 502, answer.headers)
-      answer.pipe(outgoing)
-    })
-    passed.on('error', () => outgoing.destroy())
-    outgoing.on('close', () => passed.destroy())
-    incoming.pipe(passed)
-  })
-  server.on('upgrade', (incoming, socket) => {
-    const { method, headers, url = '' } = incoming
-    const upstream = connect(tcpPort, '127.0.0.1', () => {
-      const lines = Object.entries({ ...headers, ...says }).map(([name, value]) => `${name}: ${value}`)
-      upstream.write(`${method} ${url} HTTP/1.1\r\n${lines.join('\r\n')}\r\n\r\n`)
-      upstream.pipe(socket).pipe(upstream)
-    })
-    upstream.on('error', () => socket.destroy())
-    socket.on('error', () => upstream.destroy())
-  })
-  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
-  onTestFinished(() => {
-    server.closeAllConnections()
-    server.close()
-  })
-  return `http://127.0.0.1:${(server.address() as AddressInfo).port}`
-}

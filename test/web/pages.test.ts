@@ -1,12 +1,11 @@
-import { createServer, request } from 'node:http'
-import { type AddressInfo, connect } from 'node:net'
-import { expect, onTestFinished, test } from 'vitest'
+import { expect, test } from 'vitest'
 import type { ApplianceInfo } from '../../src/app/appliance-view.ts'
 import type { Settings } from '../../src/app/index.ts'
 import { ShellGuest } from '../../src/sim/index.ts'
 import { Port } from '../../src/vspc/port.ts'
-import { type AppUnderTest, startApp } from '../app/support.ts'
+import { startApp } from '../app/support.ts'
 import { describeWithPeers } from '../support/peers.ts'
+import { startProxy } from './proxy.ts'
 import { HOSTS, soon, startVm, withBrowser } from './support.ts'
 
 const VSPC: Settings = { listen: ['tcp://127.0.0.1:0'], history: 'memory' }
@@ -89,7 +88,7 @@ describeWithPeers(['chromium'], 'the pages in Chromium', () => {
     const app = await startApp({ ...VSPC })
     await startVm(app, { name: 'behind', ports: shell() })
     const tab = await newTab(app)
-    tab.base = `${await proxyTo(app, '/tools/vspc')}/tools/vspc`
+    tab.base = `${await startProxy(app, { prefix: '/tools/vspc' })}/tools/vspc`
     await tab.open()
     await tab.page.getByRole('link', { name: 'behind' }).click()
     await tab.live()
@@ -209,39 +208,3 @@ describeWithPeers(['chromium'], 'the pages in Chromium', () => {
     expect(await tab.page.title()).toBe(`(offline) ${name} - vspc`)
   })
 })
-
-/** What nginx does with `location /tools/vspc/ { proxy_pass http://...:PORT/; }`: takes the path off, passes the Host. */
-async function proxyTo(app: AppUnderTest, prefix: string): Promise<string> {
-  const { tcpPort = 0 } = app.http ?? {}
-  const target = (url: string) => url.slice(prefix.length) || '/'
-  const server = createServer((incoming, outgoing) => {
-    if (!incoming.url?.startsWith(`${prefix}/`)) {
-      outgoing.writeHead(404).end()
-      return
-    }
-    const { method, headers, url } = incoming
-    const passed = request({ host: '127.0.0.1', port: tcpPort, method, headers, path: target(url) }, (answer) => {
-      outgoing.writeHead(answer.statusCode ?? 502, answer.headers)
-      answer.pipe(outgoing)
-    })
-    passed.on('error', () => outgoing.destroy())
-    outgoing.on('close', () => passed.destroy())
-    incoming.pipe(passed)
-  })
-  server.on('upgrade', (incoming, socket) => {
-    const { method, rawHeaders, url = '' } = incoming
-    const upstream = connect(tcpPort, '127.0.0.1', () => {
-      const lines = rawHeaders.flatMap((name, at) => (at % 2 === 0 ? [`${name}: ${rawHeaders[at + 1]}`] : []))
-      upstream.write(`${method} ${target(url)} HTTP/1.1\r\n${lines.join('\r\n')}\r\n\r\n`)
-      upstream.pipe(socket).pipe(upstream)
-    })
-    upstream.on('error', () => socket.destroy())
-    socket.on('error', () => upstream.destroy())
-  })
-  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
-  onTestFinished(() => {
-    server.closeAllConnections()
-    server.close()
-  })
-  return `http://127.0.0.1:${(server.address() as AddressInfo).port}`
-}
